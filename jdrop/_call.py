@@ -1,0 +1,74 @@
+"""What every op does around its law: check, leave alone, draw, apply, place."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jdrop import _check
+from jdrop._mask import Mask, as_index, as_scalar, draw_mask
+from jdrop._sharding import sharded_like
+
+Law = Callable[[Mask, jax.Array], jax.Array]
+
+
+def apply_law(
+    law: Law,
+    key: jax.Array | None,
+    x: jax.Array,
+    rate: ArrayLike,
+    *,
+    deterministic: bool | jax.Array,
+    broadcast_dims: Sequence[int],
+    offset: ArrayLike,
+) -> jax.Array:
+    """Returns `law(mask, x)` with a fresh mask, or x itself where nothing can drop.
+
+    Args:
+      law: The equation of the op: takes a mask and x, returns an array like x.
+      key: A single key. Not needed where nothing can drop.
+      x: The checked input.
+      rate: Probability of dropping.
+      deterministic: Whether to leave x alone.
+      broadcast_dims: Axes that share a bit.
+      offset: Index of the first row along axis 0.
+
+    Returns:
+      An array of the shape, dtype and placement of x.
+    """
+    _check.check_rate(rate)
+    _check.check_deterministic(deterministic)
+    dims = _check.check_broadcast_dims(broadcast_dims, x.ndim)
+    _check.check_offset(offset, x.shape)
+    if _is_true(deterministic) or _is_zero(rate):
+        return x
+    key = _check.check_key(key)
+    rate = as_scalar(rate)
+    if _check.is_traced(deterministic):
+        rate = jnp.where(deterministic, 0.0, jnp.asarray(rate).astype(jnp.float32))
+    return _draw_and_apply(law, key, x, rate, dims, as_index(offset))
+
+
+@functools.partial(jax.jit, static_argnames=("law", "broadcast_dims"))
+def _draw_and_apply(
+    law: Law,
+    key: jax.Array,
+    x: jax.Array,
+    rate: ArrayLike,
+    broadcast_dims: tuple[int, ...],
+    offset: ArrayLike,
+) -> jax.Array:
+    def run(key: jax.Array, x: jax.Array, rate: jax.Array, first: jax.Array):
+        return law(draw_mask(key, x.shape, rate, broadcast_dims, first), x)
+
+    return sharded_like(x, run)(key, x, rate, offset)
+
+
+def _is_true(deterministic: bool | jax.Array) -> bool:
+    return not _check.is_traced(deterministic) and bool(deterministic)
+
+
+def _is_zero(rate: ArrayLike) -> bool:
+    return not _check.is_traced(rate) and float(rate) == 0

@@ -1,0 +1,76 @@
+"""Keys by name: a key for a layer, a step, a micro-batch."""
+
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jdrop import _check
+from jdrop._stream import KEY_DOMAIN, seed_words, threefry2x32
+
+# ASCII "int": marks an integer, so that it is not mistaken for the hash of a string.
+_INTEGER = 0x696E7400
+
+
+def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
+    """Derives a key from a key and a path of names and numbers.
+
+    Each part of the path is absorbed in turn, a string by its SHA-256 hash and an
+    integer by its value. The result depends on nothing else: not on how many keys were
+    derived before, not on the other layers of a model, not on Python's own hash. So
+    adding a layer does not shift the masks of the others, and the mask of a step can
+    be had again without the steps before it.
+
+    Args:
+      key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
+        not consumed; derive from it as often as the paths differ.
+      *path: Strings, and integers in [0, 2^32), concrete or traced: a layer's name, a
+        step, a micro-batch. At least one.
+
+    Returns:
+      A key of the kind of `key`.
+
+    Raises:
+      ValueError: If the path is empty, an integer is out of range, or a batch of keys
+        is given.
+      TypeError: If a part is neither a string nor an integer, or `key` is not a key.
+
+    References:
+      The hash is SHA-256 (FIPS 180-4, 2015), https://doi.org/10.6028/NIST.FIPS.180-4
+
+    Example:
+      >>> import jax, jdrop
+      >>> key = jax.random.key(0)
+      >>> encoder = jdrop.key_for(key, "encoder", "dropout_0", 17)
+      >>> decoder = jdrop.key_for(key, "decoder", "dropout_0", 17)
+      >>> bool(encoder == decoder)
+      False
+    """
+    key = _check.check_key(key)
+    _check.check_path(path)
+    state = seed_words(key, KEY_DOMAIN)
+    for part in path:
+        state = threefry2x32(*state, *_block(part))
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return _squeeze(state, key.size)
+    size = jax.random.key_data(key).size
+    return jax.random.wrap_key_data(
+        _squeeze(state, size), impl=jax.random.key_impl(key)
+    )
+
+
+def _block(part: str | ArrayLike) -> tuple[jax.Array, jax.Array]:
+    if isinstance(part, str):
+        digest = hashlib.sha256(part.encode()).digest()
+        first, second = np.frombuffer(digest[:8], ">u4")
+        return jnp.uint32(int(first)), jnp.uint32(int(second))
+    return jnp.asarray(part).astype(jnp.uint32), jnp.uint32(_INTEGER)
+
+
+def _squeeze(state: tuple[jax.Array, jax.Array], size: int) -> jax.Array:
+    """As many key words as are asked for, two from each block under the state."""
+    counts = jnp.arange((size + 1) // 2, dtype=jnp.uint32)
+    first, second = threefry2x32(*state, counts, jnp.uint32(size))
+    return jnp.stack([first, second], axis=-1).reshape(-1)[:size]

@@ -1,0 +1,227 @@
+"""The packed mask: the one draw and the one select of the library."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jdrop import _check, _stream
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("words", "rate"),
+    meta_fields=("shape",),
+)
+@dataclasses.dataclass(frozen=True, repr=False)
+class Mask:
+    """A dropout mask of one bit per element; a 1 bit is a kept element.
+
+    A pytree: it passes through `jax.jit`, `jax.vmap`, `jax.lax.scan` and checkpoints.
+
+    Attributes:
+      words: The packed bits, uint32, 32 neighbouring elements a word.
+      rate: The realised probability of dropping, a float32 scalar: the requested rate
+        rounded to a fraction that the digits of the stream can express.
+      shape: Shape of the mask; an axis of size 1 is shared along that axis of x.
+    """
+
+    words: jax.Array
+    rate: jax.Array
+    shape: tuple[int, ...]
+
+    @property
+    def keep(self) -> jax.Array:
+        """The realised probability of keeping, 1 - rate, a float32 scalar."""
+        return np.float32(1) - self.rate
+
+    def to_bool(self) -> jax.Array:
+        """The mask unpacked to one bool per element, True where it is kept."""
+        _check.check_mask(self, _stream.words_shape(self.shape))
+        return _unpack(self.words, self.shape)
+
+    def __repr__(self) -> str:
+        """Says what the mask is, without reading its bits."""
+        known = isinstance(self.rate, jax.Array) and not _check.is_traced(self.rate)
+        rate = np.array2string(np.asarray(self.rate)) if known else "traced"
+        size = 4 * math.prod(_stream.words_shape(self.shape))
+        return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
+
+
+def sample_mask(
+    key: jax.Array,
+    shape: Sequence[int],
+    rate: ArrayLike,
+    *,
+    broadcast_dims: Sequence[int] = (),
+    offset: ArrayLike = 0,
+) -> Mask:
+    """Samples a packed mask in which each element is kept with probability 1 - rate.
+
+    keep[i] = U[i] >= rate, with U[i] independent and uniform in [0, 1).
+
+    The key and an element's position decide its U, whatever the rate, the dtype, the
+    devices or the rest of the batch. So a higher rate drops all that a lower one
+    drops, and a prefix of a batch gets a prefix of the mask.
+
+    Args:
+      key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
+        consumed: use it for nothing else.
+      shape: Shape of the array that the mask is for.
+      rate: Probability of dropping, one real number in [0, 1], concrete or traced. It
+        is rounded to `Mask.rate`: by at most 2^-17 in [2^-8, 1 - 2^-8], and by at most
+        0.5 % of itself down to 2^-24. A traced rate is clamped to [0, 1].
+      broadcast_dims: Axes along which all elements share a bit. The mask has size 1
+        there: it is the mask of the shape with 1 in these places.
+      offset: Index in the whole batch of the first row along axis 0, an integer,
+        concrete or traced. A micro-batch or a shard that passes the number of rows
+        before it gets its rows of the whole mask. It has no effect where axis 0 is in
+        `broadcast_dims`, because then there is one row for all.
+
+    Returns:
+      A `Mask` of ceil(n / 32) words for each row of n elements.
+
+    Raises:
+      ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
+        given, if an axis is not of the shape, or if an offset is negative or given for
+        fewer than two dimensions.
+      TypeError: If an argument is of the wrong kind.
+
+    Example:
+      >>> import jax, jdrop
+      >>> mask = jdrop.sample_mask(jax.random.key(0), (4, 1000), 0.25)
+      >>> mask
+      Mask(shape=(4, 1000), rate=0.25, packed in 512 bytes)
+      >>> print(mask.keep, mask.to_bool().dtype)
+      0.75 bool
+    """
+    _check.check_rate(rate)
+    shape = _check.check_shape(shape)
+    dims = _check.check_broadcast_dims(broadcast_dims, len(shape))
+    _check.check_offset(offset, shape)
+    key = _check.check_key(key)
+    return _sample(key, shape, as_scalar(rate), dims, as_index(offset))
+
+
+def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
+    """Scales what the mask keeps, so that the expectation stays, and zeros the rest.
+
+    y = x / keep where the mask keeps, 0 elsewhere.
+
+    `apply_mask(sample_mask(key, x.shape, rate), x)` is `dropout(key, x, rate)`. One
+    mask applied to several arrays drops the same places in each.
+
+    Args:
+      mask: A mask of the shape of x, or with axes of size 1 that x shares.
+      x: Array of a floating-point or complex dtype.
+
+    Returns:
+      An array of the shape and dtype of x. A dropped NaN or inf is 0, with gradient 0.
+
+    Raises:
+      ValueError: If the mask does not fit x, or is a batch of masks.
+      TypeError: If x is of an integer or bool dtype.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jdrop
+      >>> mask = jdrop.sample_mask(jax.random.key(0), (1000,), 0.5)
+      >>> print(jnp.unique(jdrop.apply_mask(mask, jnp.ones(1000))))
+      [0. 2.]
+    """
+    x = _check.check_input("apply_mask", x)
+    _check.check_mask(mask, _stream.words_shape(mask.shape))
+    _check.check_fits(mask.shape, x.shape)
+    return _apply(mask, x)
+
+
+def draw_mask(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    rate: ArrayLike,
+    broadcast_dims: tuple[int, ...],
+    offset: ArrayLike,
+) -> Mask:
+    """The one draw: `sample_mask` after its checks."""
+    shape = tuple(1 if i in broadcast_dims else n for i, n in enumerate(shape))
+    rows, lanes = _stream.row_layout(shape)
+    _check.check_size(math.prod(rows), lanes, _stream.MAX_ROWS, _stream.MAX_LANES)
+    first_row = jnp.uint32(0 if 0 in broadcast_dims else offset)
+    rate = _stream.realised_rate(rate)
+    return Mask(_stream.draw_words(key, shape, rate, first_row), rate, shape)
+
+
+def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
+    """`apply_mask` after its checks: x / keep where kept, 0 elsewhere."""
+    keep = 1 - mask.rate.astype(real_dtype(x))
+    # At rate 1 nothing is kept. An infinite scale would still make a NaN gradient.
+    scale = jnp.where(keep == 0, jnp.zeros_like(keep), 1 / keep)
+    return select(mask, affine(x, scale), jnp.zeros_like(keep))
+
+
+def select(mask: Mask, kept: jax.Array, dropped: jax.Array) -> jax.Array:
+    """The one select: `kept` where the mask keeps, the scalar `dropped` elsewhere.
+
+    The checkpoint leaves the packed words as all that a backward pass holds; it
+    unpacks them again. A custom derivative would do so too, but close forward mode.
+    """
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def pick(words: jax.Array, kept: jax.Array) -> jax.Array:
+        keep = _unpack(words, mask.shape)
+        return jnp.where(keep, kept, lax.full_like(kept, dropped))
+
+    return pick(mask.words, kept)
+
+
+def affine(x: jax.Array, scale: jax.Array, shift: jax.Array | None = None) -> jax.Array:
+    """Scale * x + shift in at least float32, rounded once to the dtype of x.
+
+    A scale rounded to bfloat16 would be off by up to 0.4 %, and every output with it.
+    """
+    wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+    # full_like carries the weak type of x, which a product with the scalar would lose.
+    y = wide * lax.full_like(wide, scale)
+    if shift is not None:
+        y = y + lax.full_like(wide, shift)
+    return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+
+def real_dtype(x: jax.Array) -> np.dtype:
+    """The dtype in which the scalars of a law meet x: its own, but at least float32."""
+    info = jnp.finfo(x.dtype)
+    return info.dtype if info.bits >= 32 else np.dtype(np.float32)
+
+
+def as_scalar(rate: ArrayLike) -> ArrayLike:
+    """A rate as one kind of argument, so that numbers of any type share a trace."""
+    return rate if isinstance(rate, jax.Array) else np.float32(rate)
+
+
+def as_index(offset: ArrayLike) -> ArrayLike:
+    """An offset as one kind of argument, likewise."""
+    return (
+        offset.astype(jnp.uint32)
+        if isinstance(offset, jax.Array)
+        else np.uint32(offset)
+    )
+
+
+def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """One bool per element, from bit lane % 32 of word lane // 32 of its row."""
+    rows, lanes = _stream.row_layout(shape)
+    bit = lax.broadcasted_iota(
+        jnp.uint32, (1,) * words.ndim + (_stream.LANES,), words.ndim
+    )
+    bits = (words[..., None] >> bit) & np.uint32(1)
+    flat = bits.reshape(*rows, words.shape[-1] * _stream.LANES)
+    return (flat[..., :lanes] != 0).reshape(shape)
+
+
+_sample = jax.jit(draw_mask, static_argnames=("shape", "broadcast_dims"))
+_apply = jax.jit(scale_kept)

@@ -1,0 +1,212 @@
+"""The bit stream: a key, a shape and a rate become packed words.
+
+This file is the whole of what the golden vectors pin. `docs/stream.md` says the same
+in words, in enough detail to write it again without reading the code.
+
+Thirty-two neighbouring elements share one uint32 word, and each of them owns one bit
+lane of it. An element is dropped where its uniform binary fraction U lies below the
+realised rate. That comparison is folded over the digits of U, least significant
+first, for all lanes of a word at once: where the rate's digit is 1 a lane stays kept
+only if its own digit is 1 (`&`), where it is 0 a lane whose digit is 1 is kept
+whatever came before (`|`). Digits below the rate's last 1 are never drawn.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+STREAM = "jdrop-1-dev"
+"""The name of the stream that this version draws. A mask belongs to a stream."""
+
+LANES = 32
+"""Elements that share a word."""
+
+PAIRS = 16
+"""Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
+
+MAX_ROWS = 2**32
+MAX_LANES = 2**32 // PAIRS * LANES
+
+# Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and
+# section 4.2: the rotations of threefry2x32 and the constant of its key schedule.
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_GROUPS = 5
+
+# ASCII "jdro" and "p", "k": what a user's key is absorbed into, for packed words and
+# for keys by name, so that neither seed is a block that `jax.random` computes.
+WORDS_DOMAIN = (0x6A64726F, 0x70000000)
+KEY_DOMAIN = (0x6A64726F, 0x6B000000)
+
+_ALL_KEPT = 0xFFFFFFFF
+
+
+def threefry2x32(
+    k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Encrypts the block (x0, x1) under the key (k0, k1) with 20 rounds.
+
+    The rounds are written out, so that XLA compiles a draw into one vectorised loop.
+    `jax.random` runs them as a loop over whole arrays, at the price of memory traffic.
+
+    Args:
+      k0: First key word, uint32.
+      k1: Second key word, uint32.
+      x0: First counter word, uint32, of any shape that broadcasts with the others.
+      x1: Second counter word, likewise.
+
+    Returns:
+      Two uint32 arrays of the broadcast shape.
+
+    References:
+      Salmon, Moraes, Dror and Shaw, 2011. Parallel random numbers: as easy as 1, 2, 3.
+      https://doi.org/10.1145/2063384.2063405
+    """
+    schedule = (k0, k1, k0 ^ k1 ^ np.uint32(_PARITY))
+    x0, x1 = x0 + k0, x1 + k1
+    for group in range(_GROUPS):
+        for rotation in _ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
+            x1 = x1 ^ x0
+        x0 = x0 + schedule[(group + 1) % 3]
+        x1 = x1 + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return x0, x1
+
+
+def seed_words(key: jax.Array, domain: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """Absorbs the words of any `jax.random` key, two at a time, into a 64-bit seed.
+
+    A key of two words is mapped one to one. The number of words is part of the domain,
+    so keys of different lengths never share a seed by padding.
+
+    Args:
+      key: A typed key of any implementation, or a legacy uint32 key.
+      domain: What the seed is for: two words that no other use begins with.
+
+    Returns:
+      Two uint32 scalars.
+    """
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    words = jax.random.key_data(key) if typed else key
+    (count,) = words.shape
+    seed = (jnp.uint32(domain[0]), jnp.uint32(domain[1] + count))
+    for i in range(0, count, 2):
+        second = words[i + 1] if i + 1 < count else jnp.uint32(0)
+        seed = threefry2x32(*seed, words[i], second)
+    return seed
+
+
+def realised_rate(rate: jax.Array) -> jax.Array:
+    """Rounds a rate to the nearest one that the digits can express.
+
+    16 digits for rates in [2^-8, 1 - 2^-8], 32 digits outside, where 16 would be
+    coarse. Both are exact in float32. Rates below 0 become 0 and rates above 1 become
+    1; NaN stays NaN.
+
+    Args:
+      rate: Requested probability of dropping, a real scalar.
+
+    Returns:
+      A float32 scalar.
+    """
+    p = jnp.clip(jnp.asarray(rate).astype(jnp.float32), 0.0, 1.0)
+    coarse = jnp.round(p * 2.0**16) * 2.0**-16
+    fine = jnp.round(p * 2.0**32) * 2.0**-32
+    return jnp.where((p >= 2.0**-8) & (p <= 1 - 2.0**-8), coarse, fine)
+
+
+def row_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """Splits a shape into the axes that number the rows and the lanes of a row.
+
+    A row is the last axis. Where that is shorter than a word, the axes before it join
+    in until a row fills a word or only axis 0 is left, which never joins, so that an
+    example's bits do not depend on the batch around it.
+
+    Args:
+      shape: Shape of the mask.
+
+    Returns:
+      The shape of the row axes, and the number of lanes in a row.
+    """
+    axis = max(len(shape) - 1, 0)
+    while axis > 1 and math.prod(shape[axis:]) < LANES:
+        axis -= 1
+    return shape[:axis], math.prod(shape[axis:])
+
+
+def words_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the packed words of a mask: the row axes, then ceil(lanes / 32)."""
+    rows, lanes = row_layout(shape)
+    return (*rows, -(-lanes // LANES))
+
+
+def draw_words(
+    key: jax.Array, shape: tuple[int, ...], rate: jax.Array, offset: jax.Array
+) -> jax.Array:
+    """Draws the packed words of a mask; a 1 bit is a kept element.
+
+    Args:
+      key: A single key, typed or legacy. It is consumed.
+      shape: Shape of the mask.
+      rate: The realised rate, float32 scalar.
+      offset: Index of the first row along axis 0, uint32 scalar.
+
+    Returns:
+      uint32 array of shape `words_shape(shape)`.
+    """
+    k0, k1 = seed_words(key, WORDS_DOMAIN)
+    row, word = _counters(words_shape(shape), offset)
+    threshold = jnp.where(rate < 1, rate * 2.0**32, 0.0).astype(jnp.uint32)
+    pairs = _digit_pairs(threshold)
+
+    def fold_pair(i: jax.Array, kept: jax.Array) -> jax.Array:
+        pair = (pairs - 1 - i).astype(jnp.uint32)
+        high, low = threefry2x32(k0, k1, row, word * np.uint32(PAIRS) + pair)
+        below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
+        kept = _fold(kept, low, below)
+        return _fold(kept, high, below >> np.uint32(1))
+
+    undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
+    # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
+    varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
+    start = jnp.broadcast_to(undrawn | varying, words_shape(shape))
+    # A loop keeps the words materialised: fused into their use, every element would
+    # draw its word again. XLA dissolves a loop that it knows to run once.
+    return lax.fori_loop(np.int32(0), lax.optimization_barrier(pairs), fold_pair, start)
+
+
+def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Row numbers and word numbers, as arrays that broadcast to `shape`.
+
+    Each comes from iotas along its own axes, so that a shard of the words knows its
+    counters without asking its neighbours.
+    """
+    *rows, _ = shape
+    ones = [1] * len(rows)
+    row = jnp.zeros((*ones, 1), jnp.uint32)
+    for axis, size in enumerate(rows):
+        along = [*ones, 1]
+        along[axis] = size
+        index = lax.broadcasted_iota(jnp.uint32, along, axis)
+        if axis == 0:
+            index = index + offset
+        row = row + index * np.uint32(math.prod(rows[axis + 1 :]) % MAX_ROWS)
+    word = lax.broadcasted_iota(jnp.uint32, (*ones, shape[-1]), len(rows))
+    return row, word
+
+
+def _digit_pairs(threshold: jax.Array) -> jax.Array:
+    """How many digit pairs reach down to the last 1 of a 32-digit threshold."""
+    below_last_one = ~threshold & (threshold - np.uint32(1))
+    trailing_zeros = lax.population_count(below_last_one).astype(jnp.int32)
+    return (33 - trailing_zeros) // 2
+
+
+def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:
+    """One digit of U >= threshold: `kept & digit` where the threshold's bit is 1."""
+    zero = (threshold & np.uint32(1)) - np.uint32(1)
+    return (kept & digit) | (zero & (kept | digit))

@@ -1,0 +1,154 @@
+"""Dropout of single units: each element of x has a bit of its own."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jdrop import _check
+from jdrop._call import apply_law
+from jdrop._mask import Mask, affine, real_dtype, scale_kept, select
+
+# -lambda * alpha of SELU, the value that it saturates to. Klambauer et al. 2017,
+# section 2: alpha = 1.6732632423543772848, lambda = 1.0507009873554804934.
+_SATURATION = -1.7580993408473766
+
+
+def dropout(
+    key: jax.Array | None,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    deterministic: bool | jax.Array = False,
+    broadcast_dims: Sequence[int] = (),
+    offset: ArrayLike = 0,
+) -> jax.Array:
+    """Zeros each element with probability `rate` and scales the others to make up.
+
+    y = m * x / keep, with m ~ Bernoulli(keep) and keep = 1 - rate, so that E[y] = x.
+
+    keep is the realised one (see `sample_mask`), so the expectation is exact however
+    the rate was rounded. Only the packed mask, one bit per element, is kept for the
+    backward pass.
+
+    Args:
+      key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
+        consumed. It may be None where nothing can drop: `deterministic` or rate 0.
+      x: Array of any shape and of a floating-point or complex dtype.
+      rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
+        traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero.
+      deterministic: True returns x. A bool, concrete or traced.
+      broadcast_dims: Axes along which all elements share a bit.
+      offset: Index in the whole batch of the first row of x along axis 0, an integer,
+        concrete or traced, for micro-batches and shards.
+
+    Returns:
+      An array of the shape, dtype and sharding of x. A dropped NaN or inf is 0, with
+      gradient 0. At rate 0 it is x itself; at rate 1 it is zeros.
+
+    Raises:
+      ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
+        given, if an axis is not of x, or if an offset is negative or given for fewer
+        than two dimensions.
+      TypeError: If x is of an integer or bool dtype, if the key is missing, or if
+        another argument is of the wrong kind.
+
+    References:
+      Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014. Dropout: a
+      simple way to prevent neural networks from overfitting. JMLR 15:1929.
+      https://jmlr.org/papers/v15/srivastava14a.html
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jdrop
+      >>> x = jnp.ones((2, 1000))
+      >>> y = jdrop.dropout(jax.random.key(0), x, 0.5)
+      >>> print(jnp.unique(y))
+      [0. 2.]
+      >>> jdrop.dropout(None, x, 0.5, deterministic=True) is x
+      True
+    """
+    return apply_law(
+        scale_kept,
+        key,
+        _check.check_input("dropout", x),
+        rate,
+        deterministic=deterministic,
+        broadcast_dims=broadcast_dims,
+        offset=offset,
+    )
+
+
+def alpha_dropout(
+    key: jax.Array | None,
+    x: ArrayLike,
+    rate: ArrayLike,
+    *,
+    deterministic: bool | jax.Array = False,
+    broadcast_dims: Sequence[int] = (),
+    offset: ArrayLike = 0,
+) -> jax.Array:
+    """Dropout for self-normalising networks: drops to SELU's saturation value.
+
+    y = a * (m * x + (1 - m) * alpha') + b, with m ~ Bernoulli(q), q = 1 - p the keep
+    probability and p the rate, alpha' = -1.7580993408473766,
+    a = (q * (1 + p * alpha'^2))^(-1/2) and b = -a * p * alpha'. An x of mean 0 and
+    variance 1 gives a y of mean 0 and variance 1.
+
+    p is the realised rate (see `sample_mask`), so both moments are exact however the
+    rate was rounded. Use it after `jax.nn.selu` with LeCun normal weights.
+
+    Args:
+      key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
+        consumed. It may be None where nothing can drop: `deterministic` or rate 0.
+      x: Array of any shape and of a floating-point dtype.
+      rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
+        traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero.
+      deterministic: True returns x. A bool, concrete or traced.
+      broadcast_dims: Axes along which all elements share a bit.
+      offset: Index in the whole batch of the first row of x along axis 0, an integer,
+        concrete or traced, for micro-batches and shards.
+
+    Returns:
+      An array of the shape, dtype and sharding of x. A dropped NaN or inf is the
+      dropped value, with gradient 0. At rate 0 it is x itself; at rate 1 it is the
+      limit, zeros.
+
+    Raises:
+      ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
+        given, if an axis is not of x, or if an offset is negative or given for fewer
+        than two dimensions.
+      TypeError: If x is of a complex, integer or bool dtype, if the key is missing, or
+        if another argument is of the wrong kind.
+
+    References:
+      Klambauer, Unterthiner, Mayr and Hochreiter, 2017. Self-normalizing neural
+      networks. https://arxiv.org/abs/1706.02515
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jdrop
+      >>> x = jax.random.normal(jax.random.key(0), (1000, 1000))
+      >>> y = jdrop.alpha_dropout(jax.random.key(1), x, 0.1)
+      >>> print(f"mean {abs(y.mean()):.2f}, variance {y.var():.2f}")
+      mean 0.00, variance 1.00
+    """
+    return apply_law(
+        _alpha_law,
+        key,
+        _check.check_input("alpha_dropout", x, complex_ok=False),
+        rate,
+        deterministic=deterministic,
+        broadcast_dims=broadcast_dims,
+        offset=offset,
+    )
+
+
+def _alpha_law(mask: Mask, x: jax.Array) -> jax.Array:
+    p = mask.rate.astype(real_dtype(x))
+    q = 1 - p
+    spread = 1 + p * _SATURATION**2
+    # At rate 1 nothing is kept, and an infinite a would still make a NaN gradient.
+    a = jnp.where(q == 0, jnp.zeros_like(q), lax.rsqrt(q * spread))
+    dropped = _SATURATION * jnp.sqrt(q / spread)  # a * alpha' + b, 0 at rate 1
+    return select(mask, affine(x, a, -a * p * _SATURATION), dropped)
