@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jdrop import _check
 from jdrop._mask import Mask, as_index, as_scalar, draw_mask
 from jdrop._sharding import sharded_like
+from jdrop._stream import consume
 
 Law = Callable[[Mask, jax.Array], jax.Array]
 
@@ -44,7 +45,7 @@ def apply_law(
     _check.check_offset(offset, x.shape)
     if _is_true(deterministic) or _is_zero(rate):
         return x
-    key = _check.check_key(key)
+    key = consume(_check.check_key(key))
     rate = as_scalar(rate)
     if _check.is_traced(deterministic):
         rate = jnp.where(deterministic, 0.0, jnp.asarray(rate).astype(jnp.float32))

@@ -100,6 +100,8 @@ def check_broadcast_dims(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
             "broadcast_dims is a sequence of axes that share a mask; got "
             f"{_describe(dims)}. Pass a tuple such as ({dims},)."
         )
+    if not all(_is_integer(dim) for dim in dims):
+        raise TypeError(f"broadcast_dims holds integers; got {_describe(dims)}.")
     axes = [operator.index(dim) for dim in dims]
     for axis in axes:
         if not -ndim <= axis < ndim:

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jdrop import _check
+from jdrop._mask import as_index
 from jdrop._stream import KEY_DOMAIN, seed_words, threefry2x32
 
 # ASCII "int": marks an integer, so that it is not mistaken for the hash of a string.
@@ -66,7 +67,7 @@ def _block(part: str | ArrayLike) -> tuple[jax.Array, jax.Array]:
         digest = hashlib.sha256(part.encode()).digest()
         first, second = np.frombuffer(digest[:8], ">u4")
         return jnp.uint32(int(first)), jnp.uint32(int(second))
-    return jnp.asarray(part).astype(jnp.uint32), jnp.uint32(_INTEGER)
+    return as_index(part), jnp.uint32(_INTEGER)
 
 
 def _squeeze(state: tuple[jax.Array, jax.Array], size: int) -> jax.Array:

@@ -12,6 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop import _check, _stream
+from jdrop._sharding import sharded_like
 
 
 @functools.partial(
@@ -48,8 +49,12 @@ class Mask:
 
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""
-        known = isinstance(self.rate, jax.Array) and not _check.is_traced(self.rate)
-        rate = np.array2string(np.asarray(self.rate)) if known else "traced"
+        if not isinstance(self.rate, jax.Array):
+            rate = "unknown"
+        elif _check.is_traced(self.rate):
+            rate = "traced"
+        else:
+            rate = np.array2string(np.asarray(self.rate))
         size = 4 * math.prod(_stream.words_shape(self.shape))
         return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
 
@@ -105,7 +110,7 @@ def sample_mask(
     shape = _check.check_shape(shape)
     dims = _check.check_broadcast_dims(broadcast_dims, len(shape))
     _check.check_offset(offset, shape)
-    key = _check.check_key(key)
+    key = _stream.consume(_check.check_key(key))
     return _sample(key, shape, as_scalar(rate), dims, as_index(offset))
 
 
@@ -159,27 +164,36 @@ def draw_mask(
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
     """`apply_mask` after its checks: x / keep where kept, 0 elsewhere."""
     keep = 1 - mask.rate.astype(real_dtype(x))
-    # At rate 1 nothing is kept. An infinite scale would still make a NaN gradient.
-    scale = jnp.where(keep == 0, jnp.zeros_like(keep), 1 / keep)
-    return select(mask, affine(x, scale), jnp.zeros_like(keep))
+    nothing = jnp.zeros_like(keep)
+    # At rate 1 an infinite scale would make a NaN gradient, though nothing is kept.
+    return select(mask, x, jnp.where(keep == 0, nothing, 1 / keep), None, nothing)
 
 
-def select(mask: Mask, kept: jax.Array, dropped: jax.Array) -> jax.Array:
-    """The one select: `kept` where the mask keeps, the scalar `dropped` elsewhere.
+def select(
+    mask: Mask,
+    x: jax.Array,
+    scale: jax.Array,
+    shift: jax.Array | None,
+    dropped: jax.Array,
+) -> jax.Array:
+    """The one select: scale * x + shift where the mask keeps, `dropped` elsewhere.
 
-    The checkpoint leaves the packed words as all that a backward pass holds; it
-    unpacks them again. A custom derivative would do so too, but close forward mode.
+    The checkpoint leaves the packed words, and scalars, as all that a backward pass
+    holds; it unpacks them again. A custom derivative would close forward mode.
     """
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def pick(words: jax.Array, kept: jax.Array) -> jax.Array:
-        keep = _unpack(words, mask.shape)
-        return jnp.where(keep, kept, lax.full_like(kept, dropped))
+    def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
+        kept = _affine(x, *scalars)
+        return jnp.where(_unpack(words, mask.shape), kept, lax.full_like(kept, dropped))
 
-    return pick(mask.words, kept)
+    scalars = (scale,) if shift is None else (scale, shift)
+    return pick(mask.words, x, *scalars)
 
 
-def affine(x: jax.Array, scale: jax.Array, shift: jax.Array | None = None) -> jax.Array:
+def _affine(
+    x: jax.Array, scale: jax.Array, shift: jax.Array | None = None
+) -> jax.Array:
     """Scale * x + shift in at least float32, rounded once to the dtype of x.
 
     A scale rounded to bfloat16 would be off by up to 0.4 %, and every output with it.
@@ -223,5 +237,9 @@ def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return (flat[..., :lanes] != 0).reshape(shape)
 
 
+@jax.jit
+def _apply(mask: Mask, x: jax.Array) -> jax.Array:
+    return sharded_like(x, scale_kept)(mask, x)
+
+
 _sample = jax.jit(draw_mask, static_argnames=("shape", "broadcast_dims"))
-_apply = jax.jit(scale_kept)

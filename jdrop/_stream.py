@@ -100,6 +100,17 @@ def seed_words(key: jax.Array, domain: tuple[int, int]) -> tuple[jax.Array, jax.
     return seed
 
 
+def consume(key: jax.Array) -> jax.Array:
+    """Lets `jax_debug_key_reuse` see that a key is used, and returns it for that use.
+
+    Reading the words of a key does not count as a use; sampling from it does.
+    """
+    if not jax.config.jax_debug_key_reuse:
+        return key
+    jax.random.bits(key, ())
+    return jax.random.clone(key)
+
+
 def realised_rate(rate: jax.Array) -> jax.Array:
     """Rounds a rate to the nearest one that the digits can express.
 

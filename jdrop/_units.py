@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop import _check
 from jdrop._call import apply_law
-from jdrop._mask import Mask, affine, real_dtype, scale_kept, select
+from jdrop._mask import Mask, real_dtype, scale_kept, select
 
 # -lambda * alpha of SELU, the value that it saturates to. Klambauer et al. 2017,
 # section 2: alpha = 1.6732632423543772848, lambda = 1.0507009873554804934.
@@ -148,7 +147,9 @@ def _alpha_law(mask: Mask, x: jax.Array) -> jax.Array:
     p = mask.rate.astype(real_dtype(x))
     q = 1 - p
     spread = 1 + p * _SATURATION**2
-    # At rate 1 nothing is kept, and an infinite a would still make a NaN gradient.
-    a = jnp.where(q == 0, jnp.zeros_like(q), lax.rsqrt(q * spread))
-    dropped = _SATURATION * jnp.sqrt(q / spread)  # a * alpha' + b, 0 at rate 1
-    return select(mask, affine(x, a, -a * p * _SATURATION), dropped)
+    # At rate 1 an infinite a would make a NaN gradient, though nothing is kept.
+    a = jnp.where(q == 0, jnp.zeros_like(q), 1 / jnp.sqrt(q * spread))
+    b = -a * p * _SATURATION
+    # a * alpha' + b with the factor q taken out.
+    dropped = jnp.where(q == 0, jnp.zeros_like(q), a * _SATURATION * q)
+    return select(mask, x, a, b, dropped)

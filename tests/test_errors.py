@@ -1,0 +1,158 @@
+"""Every message of the functions: the law, the value received, the remedy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES
+
+import jdrop
+
+KEY = jax.random.key(0)
+X = jnp.ones((3, 4))
+
+
+def call(case, key=KEY, x=X, rate=0.5, **options):
+    return case.op(key, x, rate, **options)
+
+
+BAD_CALLS = {
+    "rate below": ({"rate": -0.5}, ValueError, r"in \[0, 1\]; got -0.5"),
+    "rate above": ({"rate": 1.5}, ValueError, r"in \[0, 1\]; got 1.5"),
+    "rate array above": ({"rate": jnp.float32(2)}, ValueError, "got 2.0"),
+    "rate nan": ({"rate": float("nan")}, ValueError, "got nan"),
+    "rate vector": ({"rate": jnp.ones(2)}, ValueError, r"shape \(2,\).*jax.vmap"),
+    "rate string": ({"rate": "0.5"}, TypeError, "got str '0.5'. Pass a float"),
+    "rate bool": ({"rate": True}, TypeError, "got bool True"),
+    "rate None": ({"rate": None}, TypeError, "got NoneType None"),
+    "rate complex": ({"rate": 0.5j}, TypeError, "got complex 0.5j"),
+    "deterministic None": (
+        {"deterministic": None},
+        TypeError,
+        "got NoneType None. Pass deterministic=not training",
+    ),
+    "deterministic int": ({"deterministic": 1}, TypeError, "got int 1"),
+    "deterministic vector": (
+        {"deterministic": jnp.array([True])},
+        TypeError,
+        r"an array of dtype bool and shape \(1,\)",
+    ),
+    "int x": ({"x": jnp.arange(3)}, TypeError, r"got dtype int32. Cast it first"),
+    "int x at rate 0": ({"x": jnp.arange(3), "rate": 0}, TypeError, "dtype int32"),
+    "bool x": ({"x": jnp.ones(3, bool)}, TypeError, "dtype bool"),
+    "no key": ({"key": None}, TypeError, r"got None. Make a key with jax.random.key"),
+    "int key": ({"key": 0}, TypeError, "got int 0. Make a key with"),
+    "float key": ({"key": jnp.ones(2)}, TypeError, "dtype float32 and shape"),
+    "long key": ({"key": jnp.ones(3, jnp.uint32)}, TypeError, "1, 2 or 4 uint32"),
+    "key batch": (
+        {"key": jax.random.split(KEY, 3)},
+        ValueError,
+        r"a batch of keys of shape \(3,\).*jax.vmap",
+    ),
+    "legacy key batch": (
+        {"key": jnp.ones((3, 2), jnp.uint32)},
+        ValueError,
+        r"a batch of keys of shape \(3,\).*jax.vmap",
+    ),
+    "axis out of range": (
+        {"broadcast_dims": (0, 2)},
+        ValueError,
+        r"got 2 in \(0, 2\). Axes run from -2 to 1",
+    ),
+    "axis not a sequence": (
+        {"broadcast_dims": 1},
+        TypeError,
+        r"got int 1. Pass a tuple such as \(1,\)",
+    ),
+    "axis not an integer": (
+        {"broadcast_dims": (0.5,)},
+        TypeError,
+        "holds integers; got tuple",
+    ),
+    "offset negative": ({"offset": -1}, ValueError, r"\[0, 2\^32\); got -1"),
+    "offset large": ({"offset": 2**32}, ValueError, "got 4294967296"),
+    "offset float": ({"offset": 1.0}, TypeError, "an integer; got float 1.0"),
+    "offset vector": (
+        {"offset": jnp.arange(2)},
+        ValueError,
+        r"shape \(2,\). Use jax.vmap",
+    ),
+    "offset for one axis": (
+        {"x": jnp.ones(4), "offset": 2},
+        ValueError,
+        r"shape \(4,\) has no axis of examples.*Reshape",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_CALLS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_calls(case, bad):
+    options, error, message = BAD_CALLS[bad]
+    with pytest.raises(error, match=message):
+        call(case, **options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_mode_hides_no_error(case):
+    with pytest.raises(ValueError, match="got 1.5"):
+        call(case, rate=1.5, deterministic=True)
+    with pytest.raises(ValueError, match="Axes run from"):
+        call(case, rate=0, broadcast_dims=(7,))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_traced_values_are_trusted_but_not_their_kind(case):
+    jax.jit(lambda rate: call(case, rate=rate))(2.0)
+    with pytest.raises(TypeError, match="a float such as 0.1"):
+        jax.jit(lambda rate: call(case, rate=rate))(True)
+    with pytest.raises(TypeError, match="key is needed"):
+        jax.jit(lambda off: call(case, None, deterministic=off))(True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_names_itself(case):
+    with pytest.raises(TypeError, match=f"^{case.name} "):
+        call(case, x=jnp.arange(3))
+
+
+def test_deterministic_is_keyword_only():
+    with pytest.raises(TypeError, match="positional"):
+        jdrop.dropout(KEY, X, 0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        (3, TypeError, "shape is a sequence of integers; got int 3"),
+        ((3, 1.5), TypeError, "sequence of integers"),
+        ((3, -1), ValueError, r"no negative axis; got \(3, -1\)"),
+        ((2**17, 2**16, 32), ValueError, r"at most 2\^32 rows"),
+        ((2**34,), ValueError, "rows of 17179869184"),
+    ],
+)
+def test_bad_shapes(shape, error, message):
+    with pytest.raises(error, match=message):
+        jdrop.sample_mask(KEY, shape, 0.5)
+
+
+def test_mask_that_does_not_fit():
+    mask = jdrop.sample_mask(KEY, (3, 4), 0.5)
+    for shape in [(4, 3), (3, 4, 1), (4,), ()]:
+        with pytest.raises(ValueError, match=r"a mask of shape \(3, 4\) and x of"):
+            jdrop.apply_mask(mask, jnp.ones(shape))
+    with pytest.raises(TypeError, match="got dtype int32"):
+        jdrop.apply_mask(mask, jnp.ones((3, 4), jnp.int32))
+
+
+def test_batch_of_masks():
+    keys = jax.random.split(KEY, 2)
+    masks = jax.vmap(lambda key: jdrop.sample_mask(key, (3, 4), 0.5))(keys)
+    for use in (lambda: masks.to_bool(), lambda: jdrop.apply_mask(masks, X)):
+        with pytest.raises(ValueError, match="a batch of masks with jax.vmap"):
+            use()
+
+
+def test_numpy_inputs_are_not_special():
+    with pytest.raises(ValueError, match="got 1.5"):
+        jdrop.dropout(KEY, np.ones((3, 4), np.float32), np.float64(1.5))

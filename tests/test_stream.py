@@ -1,0 +1,98 @@
+"""The stream: known answers, the rounding of rates, the layout of rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import KEY_IMPLEMENTATIONS, RATES, realised
+
+from jdrop import _stream
+
+# From Random123, tests/kat_vectors (github.com/DEShawResearch/random123, commit
+# 9545ff6413f2): threefry2x32 with 20 rounds; counter, key, expected.
+KNOWN_ANSWERS = """
+00000000 00000000 00000000 00000000 6b200159 99ba4efe
+ffffffff ffffffff ffffffff ffffffff 1cb996fc bb002be7
+243f6a88 85a308d3 13198a2e 03707344 c4923a9c 483df7a0
+"""
+
+
+@pytest.mark.parametrize("line", KNOWN_ANSWERS.split("\n")[1:-1])
+def test_threefry_known_answers(line):
+    x0, x1, k0, k1, *expected = (jnp.uint32(int(word, 16)) for word in line.split())
+    assert list(_stream.threefry2x32(k0, k1, x0, x1)) == expected
+
+
+@pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 2**-8, 2**-24, 3 * 2**-25, 1e-12])
+def test_realised_rate(rate):
+    got = float(_stream.realised_rate(jnp.float32(rate)))
+    assert got == realised(rate)
+    if 2**-8 <= rate <= 1 - 2**-8:
+        assert abs(got - rate) <= 2**-17
+    elif 2**-24 <= rate <= 1 - 2**-24:
+        nearest_end = min(rate, 1 - rate)
+        assert abs(got - np.float32(rate)) <= 0.005 * nearest_end
+
+
+@pytest.mark.parametrize("rate", [-1.0, -jnp.inf, 1.5, jnp.inf])
+def test_realised_rate_is_clamped(rate):
+    assert float(_stream.realised_rate(jnp.float32(rate))) == float(rate > 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "lanes"),
+    [
+        ((), (), 1),
+        ((5,), (), 5),
+        ((0,), (), 0),
+        ((3, 70), (3,), 70),
+        ((3, 5), (3,), 5),
+        ((3, 4, 5), (3,), 20),
+        ((3, 4, 33), (3, 4), 33),
+        ((2, 9, 8, 4), (2, 9), 32),
+        ((2, 3, 2, 4), (2,), 24),
+        ((2, 28, 28, 3), (2, 28), 84),
+        ((2, 0, 5), (2,), 0),
+    ],
+)
+def test_row_layout(shape, rows, lanes):
+    assert _stream.row_layout(shape) == (rows, lanes)
+    assert _stream.words_shape(shape) == (*rows, (lanes + 31) // 32)
+
+
+def _pairs(rate):
+    threshold = jnp.uint32(int(realised(rate) * 2**32))
+    return int(_stream._digit_pairs(threshold))
+
+
+@pytest.mark.parametrize(
+    ("rate", "pairs"),
+    [(0.0, 0), (0.5, 1), (0.25, 1), (0.125, 2), (0.1, 8), (2**-16, 8), (2**-32, 16)],
+)
+def test_only_the_digits_that_count_are_drawn(rate, pairs):
+    assert _pairs(rate) == pairs
+
+
+def _seed(key):
+    return tuple(int(word) for word in _stream.seed_words(key, _stream.WORDS_DOMAIN))
+
+
+def test_seeds_differ_between_keys_lengths_and_domains():
+    keys = [jax.random.key(0, impl=impl) for impl in KEY_IMPLEMENTATIONS[:-1]]
+    keys += [jnp.zeros(1, jnp.uint32)]
+    seeds = {_seed(key) for key in keys}
+    assert len(seeds) == len(keys)
+    other = _stream.seed_words(keys[0], _stream.KEY_DOMAIN)
+    assert tuple(int(word) for word in other) not in seeds
+
+
+def test_a_legacy_key_is_the_typed_key_of_its_words():
+    assert _seed(jax.random.PRNGKey(3)) == _seed(jax.random.key(3))
+
+
+def test_seed_is_no_block_that_jax_random_draws():
+    key = jax.random.key(11)
+    drawn = jax.random.key_data(jax.random.split(key, 1000))
+    bits = jax.random.bits(key, (1000, 2))
+    words = {tuple(pair) for pair in np.concatenate([drawn, bits]).tolist()}
+    assert _seed(key) not in words
