@@ -119,7 +119,8 @@ class Dropout(_KeyedModule):
     `model.eval()` switch it on and off.
 
     Args:
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced.
+      rate: Probability of dropping, one real number in [0, 1], concrete or traced. To
+        schedule it, make the module with an array and set the attribute at each step.
       broadcast_dims: Axes along which all elements share a bit of the mask.
       deterministic: True returns the input. A bool, concrete or traced; None leaves
         it to the call.
@@ -183,7 +184,8 @@ class AlphaDropout(_KeyedModule):
     `model.train()` and `model.eval()` switch it on and off.
 
     Args:
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced.
+      rate: Probability of dropping, one real number in [0, 1], concrete or traced. To
+        schedule it, make the module with an array and set the attribute at each step.
       broadcast_dims: Axes along which all elements share a bit of the mask.
       deterministic: True returns the input. A bool, concrete or traced; None leaves
         it to the call.

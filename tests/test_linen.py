@@ -245,7 +245,7 @@ SWAPS = [pytest.param(nn.Dropout, id="flax"), *CLASSES]
 @pytest.mark.parametrize("dropout", SWAPS)
 def test_a_model_written_for_flax_runs(dropout):
     model = Block(dropout)
-    variables = model.init(KEY, X)
+    variables = jax.jit(model.init)(KEY, X)
     assert jax.tree.map(jnp.shape, variables) == {
         "params": {"Dense_0": {"bias": (50,), "kernel": (50, 50)}}
     }
@@ -287,7 +287,7 @@ def scanned(dropout, split):
 def test_scan_splits_keys_when_asked(dropout):
     for split in (True, False):
         model = scanned(dropout, split)
-        variables = model.init(KEY, X)
+        variables = jax.jit(model.init)(KEY, X)
         _, dropped = jax.jit(model.apply)(variables, X, rngs={"dropout": KEY})
         assert dropped.shape == (3, *X.shape)
         assert np.array_equal(dropped[0], dropped[1]) is not split
@@ -295,14 +295,14 @@ def test_scan_splits_keys_when_asked(dropout):
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_remat_keeps_values_and_gradients(cls):
-    def gradient(model):
-        variables = Block(cls).init(KEY, X)
+    variables = jax.jit(Block(cls).init)(KEY, X)
 
+    def gradient(model):
         def loss(x):
             y, _ = model.apply(variables, x, rngs={"dropout": KEY})
             return jnp.square(y).sum()
 
-        return jax.value_and_grad(loss)(X)
+        return jax.jit(jax.value_and_grad(loss))(X)
 
     plain, rematerialised = gradient(Block(cls)), gradient(nn.remat(Block)(cls))
     jax.tree.map(

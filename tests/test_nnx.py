@@ -289,8 +289,8 @@ def test_vmap_over_a_stack_of_modules(cls, function):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_remat_keeps_values_and_gradients(cls):
     def gradient(forward):
-        model = Network(cls, nnx.Rngs(0))
-        return nnx.value_and_grad(lambda model: forward(model, X).sum())(model)
+        gradient_of = nnx.value_and_grad(lambda model: forward(model, X).sum())
+        return nnx.jit(gradient_of)(Network(cls, nnx.Rngs(0)))
 
     plain = gradient(lambda model, x: model(x))
     rematerialised = gradient(nnx.remat(lambda model, x: model(x)))
