@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jdrop import _check
-from jdrop._mask import Mask, as_index, as_scalar, draw_mask
+from jdrop._mask import Mask, draw_mask
 from jdrop._sharding import sharded_like
 from jdrop._stream import consume
 
@@ -39,17 +40,16 @@ def apply_law(
     Returns:
       An array of the shape, dtype and placement of x.
     """
-    _check.check_rate(rate)
+    p = _check.check_rate(rate)
     _check.check_deterministic(deterministic)
     dims = _check.check_broadcast_dims(broadcast_dims, x.ndim)
-    _check.check_offset(offset, x.shape)
-    if _is_true(deterministic) or _is_zero(rate):
+    first = _check.check_offset(offset, x.shape)
+    if _is_known(deterministic, True) or _is_known(p, 0):
         return x
     key = consume(_check.check_key(key))
-    rate = as_scalar(rate)
     if _check.is_traced(deterministic):
-        rate = jnp.where(deterministic, 0.0, jnp.asarray(rate).astype(jnp.float32))
-    return _draw_and_apply(law, key, x, rate, dims, as_index(offset))
+        p = jnp.where(deterministic, 0.0, jnp.asarray(p).astype(jnp.float32))
+    return _draw_and_apply(law, key, x, p, dims, first)
 
 
 @functools.partial(jax.jit, static_argnames=("law", "broadcast_dims"))
@@ -57,19 +57,18 @@ def _draw_and_apply(
     law: Law,
     key: jax.Array,
     x: jax.Array,
-    rate: ArrayLike,
+    rate: jax.Array,
     broadcast_dims: tuple[int, ...],
-    offset: ArrayLike,
+    first_row: jax.Array,
 ) -> jax.Array:
-    def run(key: jax.Array, x: jax.Array, rate: jax.Array, first: jax.Array):
-        return law(draw_mask(key, x.shape, rate, broadcast_dims, first), x)
+    def draw_and_apply(
+        key: jax.Array, x: jax.Array, rate: jax.Array, first_row: jax.Array
+    ) -> jax.Array:
+        return law(draw_mask(key, x.shape, rate, broadcast_dims, first_row), x)
 
-    return sharded_like(x, run)(key, x, rate, offset)
-
-
-def _is_true(deterministic: bool | jax.Array) -> bool:
-    return not _check.is_traced(deterministic) and bool(deterministic)
+    return sharded_like(x, draw_and_apply)(key, x, rate, first_row)
 
 
-def _is_zero(rate: ArrayLike) -> bool:
-    return not _check.is_traced(rate) and float(rate) == 0
+def _is_known(value: Any, constant: float) -> bool:
+    """Whether a value is concrete and equals a constant."""
+    return not _check.is_traced(value) and bool(value == constant)

@@ -17,8 +17,11 @@ def is_traced(value: Any) -> TypeGuard[jax.Array]:
     return isinstance(value, jax.core.Tracer)
 
 
-def check_rate(rate: Any) -> None:
-    """Raises unless `rate` is a real scalar which, if concrete, lies in [0, 1]."""
+def check_rate(rate: Any) -> Any:
+    """Returns `rate` in float32 if it is a number, so that all numbers share a trace.
+
+    Raises unless it is a real scalar which, if concrete, lies in [0, 1].
+    """
     kind = "rate is the probability of dropping: one real number in [0, 1]"
     if not _is_real(rate):
         raise TypeError(f"{kind}; got {_describe(rate)}. Pass a float such as 0.1.")
@@ -31,6 +34,7 @@ def check_rate(rate: Any) -> None:
         raise ValueError(
             f"{kind}; got {float(rate)}. 0 keeps everything, 1 drops everything."
         )
+    return rate if isinstance(rate, jax.Array) else np.float32(rate)
 
 
 def check_deterministic(deterministic: Any) -> None:
@@ -112,8 +116,8 @@ def check_broadcast_dims(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     return tuple(sorted({axis % ndim for axis in axes}))
 
 
-def check_offset(offset: Any, shape: tuple[int, ...]) -> None:
-    """Raises unless `offset` is a non-negative integer and axis 0 numbers rows."""
+def check_offset(offset: Any, shape: tuple[int, ...]) -> Any:
+    """Returns `offset` in uint32; raises unless axis 0 can be counted from there."""
     kind = "offset is the index of the first example along axis 0"
     if not _is_integer(offset):
         raise TypeError(f"{kind}, an integer; got {_describe(offset)}.")
@@ -123,7 +127,7 @@ def check_offset(offset: Any, shape: tuple[int, ...]) -> None:
             "Use jax.vmap for several."
         )
     if not is_traced(offset) and int(offset) == 0:
-        return
+        return np.uint32(0)
     if len(shape) < 2:
         raise ValueError(
             f"{kind}, and an array of shape {shape} has no axis of examples beside "
@@ -131,6 +135,7 @@ def check_offset(offset: Any, shape: tuple[int, ...]) -> None:
         )
     if not is_traced(offset) and not 0 <= int(offset) < 2**32:
         raise ValueError(f"{kind}: it lies in [0, 2^32); got {int(offset)}.")
+    return _as_uint32(offset)
 
 
 def check_shape(shape: Any) -> tuple[int, ...]:
@@ -146,8 +151,8 @@ def check_shape(shape: Any) -> tuple[int, ...]:
     return axes
 
 
-def check_path(path: tuple[Any, ...]) -> None:
-    """Raises unless a path holds strings and integers in [0, 2^32), at least one."""
+def check_path(path: tuple[Any, ...]) -> list[Any]:
+    """Returns the parts of a path, its integers in uint32; raises if one is neither."""
     kind = "a path holds strings and integers in [0, 2^32), at least one"
     if not path:
         raise ValueError(f"{kind}; got none. Name the layer: key_for(key, 'layer').")
@@ -158,6 +163,7 @@ def check_path(path: tuple[Any, ...]) -> None:
             raise TypeError(f"{kind}; got {_describe(part)}. Use its name or number.")
         if not is_traced(part) and not 0 <= int(part) < 2**32:
             raise ValueError(f"{kind}; got {int(part)}. Use its name, as a string.")
+    return [part if isinstance(part, str) else _as_uint32(part) for part in path]
 
 
 def check_size(rows: int, lanes: int, max_rows: int, max_lanes: int) -> None:
@@ -189,6 +195,10 @@ def check_fits(mask_shape: tuple[int, ...], x_shape: tuple[int, ...]) -> None:
             f"axes of size 1; got a mask of shape {mask_shape} and x of shape "
             f"{x_shape}. Sample it with sample_mask(key, x.shape, rate)."
         )
+
+
+def _as_uint32(value: Any) -> Any:
+    return value.astype(jnp.uint32) if is_traced(value) else np.uint32(value)
 
 
 def _is_array(value: Any) -> bool:

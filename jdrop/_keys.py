@@ -8,7 +8,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jdrop import _check
-from jdrop._mask import as_index
 from jdrop._stream import KEY_DOMAIN, seed_words, threefry2x32
 
 # ASCII "int": marks an integer, so that it is not mistaken for the hash of a string.
@@ -50,9 +49,8 @@ def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
       False
     """
     key = _check.check_key(key)
-    _check.check_path(path)
     state = seed_words(key, KEY_DOMAIN)
-    for part in path:
+    for part in _check.check_path(path):
         state = threefry2x32(*state, *_block(part))
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return _squeeze(state, key.size)
@@ -62,12 +60,12 @@ def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
     )
 
 
-def _block(part: str | ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _block(part: str | jax.Array) -> tuple[jax.Array, jax.Array]:
     if isinstance(part, str):
         digest = hashlib.sha256(part.encode()).digest()
         first, second = np.frombuffer(digest[:8], ">u4")
         return jnp.uint32(int(first)), jnp.uint32(int(second))
-    return as_index(part), jnp.uint32(_INTEGER)
+    return jnp.uint32(part), jnp.uint32(_INTEGER)
 
 
 def _squeeze(state: tuple[jax.Array, jax.Array], size: int) -> jax.Array:

@@ -106,12 +106,12 @@ def sample_mask(
       >>> print(mask.keep, mask.to_bool().dtype)
       0.75 bool
     """
-    _check.check_rate(rate)
+    rate = _check.check_rate(rate)
     shape = _check.check_shape(shape)
     dims = _check.check_broadcast_dims(broadcast_dims, len(shape))
-    _check.check_offset(offset, shape)
+    first = _check.check_offset(offset, shape)
     key = _stream.consume(_check.check_key(key))
-    return _sample(key, shape, as_scalar(rate), dims, as_index(offset))
+    return _sample(key, shape, rate, dims, first)
 
 
 def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
@@ -148,17 +148,18 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
 def draw_mask(
     key: jax.Array,
     shape: tuple[int, ...],
-    rate: ArrayLike,
+    rate: jax.Array,
     broadcast_dims: tuple[int, ...],
-    offset: ArrayLike,
+    first_row: jax.Array,
 ) -> Mask:
     """The one draw: `sample_mask` after its checks."""
     shape = tuple(1 if i in broadcast_dims else n for i, n in enumerate(shape))
     rows, lanes = _stream.row_layout(shape)
     _check.check_size(math.prod(rows), lanes, _stream.MAX_ROWS, _stream.MAX_LANES)
-    first_row = jnp.uint32(0 if 0 in broadcast_dims else offset)
+    # A shared axis 0 is one row for all.
+    first = jnp.uint32(0) if 0 in broadcast_dims else jnp.asarray(first_row)
     rate = _stream.realised_rate(rate)
-    return Mask(_stream.draw_words(key, shape, rate, first_row), rate, shape)
+    return Mask(_stream.draw_words(key, shape, rate, first), rate, shape)
 
 
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
@@ -210,20 +211,6 @@ def real_dtype(x: jax.Array) -> np.dtype:
     """The dtype in which the scalars of a law meet x: its own, but at least float32."""
     info = jnp.finfo(x.dtype)
     return info.dtype if info.bits >= 32 else np.dtype(np.float32)
-
-
-def as_scalar(rate: ArrayLike) -> ArrayLike:
-    """A rate as one kind of argument, so that numbers of any type share a trace."""
-    return rate if isinstance(rate, jax.Array) else np.float32(rate)
-
-
-def as_index(offset: ArrayLike) -> ArrayLike:
-    """An offset as one kind of argument, likewise."""
-    return (
-        offset.astype(jnp.uint32)
-        if isinstance(offset, jax.Array)
-        else np.uint32(offset)
-    )
 
 
 def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:

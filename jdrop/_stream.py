@@ -105,7 +105,8 @@ def consume(key: jax.Array) -> jax.Array:
 
     Reading the words of a key does not count as a use; sampling from it does.
     """
-    if not jax.config.jax_debug_key_reuse:
+    # The options of jax.config are added to it at run time.
+    if not jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
         return key
     jax.random.bits(key, ())
     return jax.random.clone(key)
