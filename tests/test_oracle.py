@@ -1,0 +1,176 @@
+"""The library, bit for bit against the oracle, which is docs/stream.md in NumPy."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from cases import KEY_IMPLEMENTATIONS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jdrop
+from jdrop import _stream
+
+RATES = (0.0, 1e-7, 1e-4, 0.1, 0.25, 1 / 3, 0.5, 1 - 1e-4, 1.0)
+WORDS_IN_KEY = {
+    "threefry2x32": 2,
+    "threefry4x32": 4,
+    "philox2x32": 1,
+    "philox4x32": 2,
+    "rbg": 4,
+    "unsafe_rbg": 4,
+    "legacy of 1": 1,
+    "legacy of 2": 2,
+    "legacy of 4": 4,
+}
+
+uint32 = st.integers(0, 2**32 - 1)
+any_rate = st.floats(0, 1, width=32)
+
+
+def make_key(kind, words):
+    """The key of these words: typed if `kind` is an implementation, else legacy."""
+    words = jnp.array(words, jnp.uint32)
+    if kind in KEY_IMPLEMENTATIONS:
+        return jax.random.wrap_key_data(words, impl=kind)
+    return words
+
+
+def key_words(kind):
+    return st.lists(uint32, min_size=WORDS_IN_KEY[kind], max_size=WORDS_IN_KEY[kind])
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "dims", "jitted_offset"))
+def draw(key, rate, offset, *, shape, dims=(), jitted_offset=True):
+    """The words, the bools and the realised rate, from a traced rate and offset."""
+    options = {"offset": offset} if jitted_offset else {}
+    mask = jdrop.sample_mask(key, shape, rate, broadcast_dims=dims, **options)
+    return mask.words, mask.to_bool(), mask.rate
+
+
+def assert_is_the_oracles(drawn, words, shape, rate, dims=(), offset=0):
+    got_words, got_bools, got_rate = drawn
+    expected = oracle.words(words, shape, rate, dims, offset)
+    np.testing.assert_array_equal(got_words, expected)
+    bools = np.broadcast_to(got_bools, shape)
+    np.testing.assert_array_equal(bools, oracle.mask(words, shape, rate, dims, offset))
+    assert float(got_rate) == oracle.threshold(rate)[0]
+
+
+def unpack(words, shape):
+    """Section 3.4 of the page: the bools of a shape without shared axes."""
+    lead, columns = oracle.rows_and_columns(shape)
+    bits = np.zeros((*lead, columns), bool)
+    for *row, c in np.ndindex(bits.shape):
+        bits[(*row, c)] = words[(*row, c // 32)] >> (c % 32) & 1
+    return bits.reshape(shape)
+
+
+@st.composite
+def layouts(draw_from):
+    """A shape of up to four axes, empty ones too, and some shared axes."""
+    lead = draw_from(st.lists(st.integers(0, 5), max_size=3))
+    last = st.integers(0, 70 if lead else 300)
+    is_scalar = not lead and draw_from(st.booleans())
+    shape = () if is_scalar else (*lead, draw_from(last))
+    axes = st.integers(-len(shape), len(shape) - 1) if shape else st.nothing()
+    return shape, tuple(draw_from(st.sets(axes)))
+
+
+@settings(max_examples=50)
+@given(layouts(), st.sampled_from(tuple(WORDS_IN_KEY)), st.data())
+def test_any_shape(layout, kind, data):
+    shape, dims = layout
+    draw_here = functools.partial(
+        draw, shape=shape, dims=dims, jitted_offset=len(shape) > 1
+    )
+    for rate in (*RATES, data.draw(any_rate)):
+        words = data.draw(key_words(kind))
+        offset = data.draw(uint32) if len(shape) > 1 else 0
+        drawn = draw_here(make_key(kind, words), rate, np.uint32(offset))
+        assert_is_the_oracles(drawn, words, shape, rate, dims, offset)
+
+
+@pytest.mark.parametrize("first", [1, 15, 29, 43, 57])
+def test_any_last_axis(first):
+    """Last axes of 1 to 70; those under 32 join the axis before them to a row."""
+    shapes = [(2, 3, last) for last in range(first, first + 14)]
+
+    @jax.jit
+    def draw_all(key, rate, offset):
+        return [draw(key, rate, offset, shape=shape) for shape in shapes]
+
+    words = [0x01234567, 0x89ABCDEF]
+    key = make_key("threefry2x32", words)
+    for rate, offset in ((0.5, 0), (0.1, 3), (1e-7, 2**32 - 1)):
+        drawn = draw_all(key, rate, np.uint32(offset))
+        for one, shape in zip(drawn, shapes, strict=True):
+            assert_is_the_oracles(one, words, shape, rate, offset=offset)
+
+
+@pytest.mark.parametrize("kind", WORDS_IN_KEY)
+@settings(max_examples=40)
+@given(st.data())
+def test_any_key_rate_and_offset(kind, data):
+    """Traced, and as numbers: one program each serves all examples."""
+    shape = (2, 2, 3, 35)
+    words = data.draw(key_words(kind))
+    key = make_key(kind, words)
+    rate, offset = data.draw(any_rate), data.draw(uint32)
+    drawn = draw(key, rate, np.uint32(offset), shape=shape)
+    assert_is_the_oracles(drawn, words, shape, rate, offset=offset)
+    mask = jdrop.sample_mask(key, shape, rate, offset=offset)
+    np.testing.assert_array_equal(mask.words, drawn[0])
+    assert mask.rate == drawn[2]
+
+
+@pytest.mark.parametrize("shape", [(3, 70_000), (70_001, 33), (2**16 + 3, 1), (2**17,)])
+def test_large(shape):
+    rate = 0.25
+    words = [7, 2**31]
+    mask = jdrop.sample_mask(make_key("threefry2x32", words), shape, rate)
+    np.testing.assert_array_equal(mask.words, oracle.words(words, shape, rate))
+
+
+@settings(max_examples=200)
+@given(layouts(), any_rate, key_words("rbg"), uint32)
+def test_the_fold_is_the_comparison(layout, rate, words, offset):
+    """Within the page itself: section 5 promises U >= p, and computes a fold."""
+    shape, dims = layout
+    shared = oracle.shared_shape(shape, dims)
+    whole = oracle.words(words, shape, rate, dims, offset)
+    kept = np.broadcast_to(unpack(whole, shared), shape)
+    np.testing.assert_array_equal(kept, oracle.mask(words, shape, rate, dims, offset))
+
+
+@given(st.tuples(uint32, uint32), st.tuples(uint32, uint32))
+def test_any_block(key, block):
+    got = _stream.threefry2x32(*(jnp.uint32(word) for word in (*key, *block)))
+    assert [int(word) for word in got] == oracle.encrypt(key, *block).tolist()
+
+
+@pytest.mark.parametrize("kind", WORDS_IN_KEY)
+@settings(max_examples=25)
+@given(st.data())
+def test_any_name(kind, data):
+    words = data.draw(key_words(kind))
+    path = data.draw(st.lists(st.text(max_size=20) | uint32, min_size=1, max_size=4))
+    derived = jdrop.key_for(make_key(kind, words), *path)
+    if kind in KEY_IMPLEMENTATIONS:
+        derived = jax.random.key_data(derived)
+    assert derived.tolist() == oracle.key_for(words, *path).tolist()
+
+
+def test_row_numbers_wrap():
+    """Beyond 2^32 rows in all, row numbers start again, as section 3.3 says."""
+    shape, offset = (3, 3, 40), 2**31
+    mask = jdrop.sample_mask(make_key("legacy of 1", [9]), shape, 0.5, offset=offset)
+    row = (offset * math.prod(shape[1:-1])) % 2**32
+    assert oracle.row_numbers([3, 3], offset)[0, 0] == row
+    np.testing.assert_array_equal(
+        mask.words, oracle.words([9], shape, 0.5, offset=offset)
+    )
