@@ -179,32 +179,24 @@ def select(
 ) -> jax.Array:
     """The one select: scale * x + shift where the mask keeps, `dropped` elsewhere.
 
+    It is computed in at least float32 and rounded once, to the dtype of x: a scale
+    rounded to bfloat16 would be off by up to 0.4 %, and every output with it.
+
     The checkpoint leaves the packed words, and scalars, as all that a backward pass
     holds; it unpacks them again. A custom derivative would close forward mode.
     """
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
-        kept = _affine(x, *scalars)
-        return jnp.where(_unpack(words, mask.shape), kept, lax.full_like(kept, dropped))
+        wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+        # full_like carries the weak type of x, which a scalar's own would replace.
+        scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
+        kept = wide * scale + shift[0] if shift else wide * scale
+        y = jnp.where(_unpack(words, mask.shape), kept, dropped)
+        return y if y.dtype == x.dtype else y.astype(x.dtype)
 
-    scalars = (scale,) if shift is None else (scale, shift)
+    scalars = (scale, dropped) if shift is None else (scale, dropped, shift)
     return pick(mask.words, x, *scalars)
-
-
-def _affine(
-    x: jax.Array, scale: jax.Array, shift: jax.Array | None = None
-) -> jax.Array:
-    """Scale * x + shift in at least float32, rounded once to the dtype of x.
-
-    A scale rounded to bfloat16 would be off by up to 0.4 %, and every output with it.
-    """
-    wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
-    # full_like carries the weak type of x, which a product with the scalar would lose.
-    y = wide * lax.full_like(wide, scale)
-    if shift is not None:
-        y = y + lax.full_like(wide, shift)
-    return y if y.dtype == x.dtype else y.astype(x.dtype)
 
 
 def real_dtype(x: jax.Array) -> np.dtype:
