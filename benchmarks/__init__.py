@@ -1,0 +1,1 @@
+"""Measurements of jdrop. Each of them is run with `python -m benchmarks.<name>`."""

@@ -1,0 +1,137 @@
+"""Renders the recorded results as the page `docs/statistics.md`."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from scipy import stats
+
+from benchmarks.randomness import report_battery, text
+from benchmarks.randomness.controls import CONTROLS
+from benchmarks.randomness.evidence import ALL_LAGS, FAMILY_WISE, Finding, lags_to
+from benchmarks.randomness.report_battery import Record, table
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "statistics.md"
+
+
+def page(laws: Record, battery: Record) -> str:
+    """The whole page.
+
+    Args:
+      laws: What the command `laws` recorded.
+      battery: What the command `battery` recorded.
+
+    Returns:
+      Markdown.
+    """
+    parts = [
+        text.INTRODUCTION,
+        _runs(laws, battery),
+        text.LAWS.format(**_sizes(laws, "sound")),
+        _laws(laws),
+        text.CONTROLS.format(**_sizes(laws, next(iter(CONTROLS)))),
+        _controls(laws),
+        text.SENSITIVITY,
+        _sensitivity(laws["draws"]["sound"]),
+        text.BATTERY,
+        report_battery.totals(battery),
+        text.RERUNS,
+        report_battery.reruns(battery["sound"]),
+        text.LIMITS,
+        text.P_VALUES,
+        report_battery.p_values(battery["sound"]),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _runs(laws: Record, battery: Record) -> str:
+    """What was run, when, on what."""
+    runs = {run["command"]: run for run in _battery_runs(battery)}
+    lines = [
+        [
+            f"`{run['command']}`",
+            run["date"],
+            f"{run['processor']}, {run['cores']} cores",
+        ]
+        for run in [laws, *runs.values()]
+    ]
+    newest = laws["versions"] | next(iter(battery["sound"].values()))["versions"]
+    versions = ", ".join(f"{name} {number}" for name, number in newest.items())
+    return table(["command", "date (UTC)", "on"], lines) + f"\n\nVersions: {versions}."
+
+
+def _battery_runs(battery: Record) -> Iterable[Record]:
+    return (run for layouts in battery.values() for run in layouts.values())
+
+
+def _sizes(laws: Record, draw: str) -> Record:
+    """The sizes of a run, shapes in round brackets."""
+    sizes = laws["draws"][draw]["sizes"]
+    return {
+        name: tuple(size) if isinstance(size, list) else size
+        for name, size in sizes.items()
+    }
+
+
+def _findings(laws: Record, draw: str) -> list[Finding]:
+    return [Finding(**finding) for finding in laws["draws"][draw]["findings"]]
+
+
+def _laws(laws: Record) -> str:
+    """The sound draw, law by law, and the controls that fail the same law."""
+    sound = _findings(laws, "sound")
+    caught = {
+        name: {finding.law for finding in _findings(laws, name) if finding.failed}
+        for name in CONTROLS
+    }
+    rows = []
+    for law in dict.fromkeys(finding.law for finding in sound):
+        found = [finding for finding in sound if finding.law == law]
+        worst = min(found, key=lambda finding: finding.p_value)
+        catches = [name for name in CONTROLS if law in caught[name]]
+        rows.append(
+            [law, len(found), f"{worst.p_value:.3g}", f"{worst.adjusted:.3g}"]
+            + [", ".join(catches) or "none"]
+        )
+    failed = sum(finding.failed for finding in sound)
+    head = ["law", "rates", "smallest p", "adjusted (Holm)", "controls that fail it"]
+    return (
+        f"**{failed} of {len(sound)} tests fail** at a family-wise level of "
+        f"{FAMILY_WISE:g}; the smallest adjusted p-value is "
+        f"{min(finding.adjusted for finding in sound):.3g}.\n\n{table(head, rows)}"
+    )
+
+
+def _controls(laws: Record) -> str:
+    rows = []
+    for name in CONTROLS:
+        findings = _findings(laws, name)
+        worst = min(findings, key=lambda finding: finding.p_value)
+        failed = sum(finding.failed for finding in findings)
+        rows.append(
+            [name, text.BROKEN[name], f"{failed} of {len(findings)}"]
+            + [f"{worst.law}, rate {worst.rate:.3g}", _tiny(worst.adjusted)]
+        )
+    head = ["control", "what is wrong", "tests failed", "the strongest", "adjusted p"]
+    return table(head, rows)
+
+
+def _tiny(p_value: float) -> str:
+    return f"{p_value:.3g}" if p_value else "below 1e-300"
+
+
+def _sensitivity(sound: Record) -> str:
+    """Faults that the two simplest laws would catch, from the normal distribution."""
+    keys, (rows, columns) = sound["sizes"]["keys"], sound["sizes"]["shape"]
+    bits, tests = keys * rows * columns, len(sound["findings"])
+    lags = len(lags_to(ALL_LAGS, columns))
+    alone, pooled = (
+        float(stats.norm.isf(FAMILY_WISE / 2 / tests / places)) for places in (1, lags)
+    )
+    lines = []
+    for rate in dict.fromkeys(finding["rate"] for finding in sound["findings"]):
+        p = min(rate, 1 - rate)
+        count = alone * math.sqrt(p * (1 - p) / bits)
+        lag = pooled * math.sqrt((1 + p) / (1 - p) / (bits / 2))
+        lines.append([f"{rate:.4g}", f"{count:.2g}", f"{lag:.2g}"])
+    return table(["rate", "error of the rate", "correlation at one lag"], lines)
