@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 import jdrop
-from jdrop._golden import Golden, Vector, load_golden
+from jdrop._golden import Golden, drawable, load_golden
 from jdrop._selfcheck import Outcome, run
 from jdrop._ways import all_checks
 
@@ -42,32 +42,35 @@ WIDTH = 80
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
+    as_json = parse(arguments).json
+    say = (lambda lines: None) if as_json else print_lines
+    start = time.perf_counter()
+    machine = describe_machine()
+    golden, missing = drawable(load_golden())
+    say(head_lines(machine, golden, missing))
+    outcomes = []
+    for outcome in run_all(golden):
+        outcomes.append(outcome)
+        say(outcome_lines(outcome))
+    agrees = all(outcome.status in ("agrees", "skipped") for outcome in outcomes)
+    seconds = time.perf_counter() - start
+    say(closing_lines(outcomes, seconds))
+    if as_json:
+        checks = [dataclasses.asdict(outcome) for outcome in outcomes]
+        report = {"agrees": agrees, "seconds": seconds, **machine}
+        print(json.dumps({**report, "missing_keys": missing, "checks": checks}))
+    return 0 if agrees else 1
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m jdrop",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    as_json = parser.parse_args(arguments).json
-    start = time.perf_counter()
-    machine = describe_machine()
-    golden, missing = drawable(load_golden())
-    if not as_json:
-        print_lines(head_lines(machine, golden, missing))
-    outcomes = []
-    for outcome in run_all(golden):
-        outcomes.append(outcome)
-        if not as_json:
-            print_lines(outcome_lines(outcome))
-    agrees = all(outcome.status in ("agrees", "skipped") for outcome in outcomes)
-    seconds = time.perf_counter() - start
-    if as_json:
-        report = {"agrees": agrees, "seconds": seconds, **machine, "missing": missing}
-        checks = [dataclasses.asdict(outcome) for outcome in outcomes]
-        print(json.dumps({**report, "checks": checks}))
-    else:
-        print_lines(["", *closing_lines(outcomes, seconds)])
-    return 0 if agrees else 1
+    return parser.parse_args(arguments)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -92,22 +95,6 @@ def version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def drawable(golden: Golden) -> tuple[Golden, list[str]]:
-    """The vectors whose kind of key this JAX has, and the kinds that it has not."""
-    missing = []
-    for vector in {vector.impl: vector for vector in golden.masks}.values():
-        try:
-            vector.make_key()
-        except ValueError:
-            missing.append(vector.impl)
-
-    def has(vector: Vector) -> bool:
-        return vector.impl not in missing
-
-    masks, keys = filter(has, golden.masks), filter(has, golden.keys)
-    return Golden(golden.stream, tuple(masks), tuple(keys)), missing
 
 
 def run_all(golden: Golden) -> Iterator[Outcome]:
@@ -157,7 +144,7 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     result = mark.get(outcome.status, f"{printable('✗', '!!')} {outcome.status}")
     yield f"{outcome.name:<26}{len(outcome.vectors):>7}  {result}"
     if outcome.status == "failed":
-        yield from hang("    ", (outcome.reason or "").splitlines()[0])
+        yield from hang("    ", textwrap.shorten(outcome.reason or "", 2 * WIDTH))
     if difference := outcome.difference:
         place = "hash" if difference.word is None else f"word {difference.word}"
         yield f"    {difference.vector}: {place}"
@@ -171,6 +158,7 @@ def closing_lines(outcomes: Sequence[Outcome], seconds: float) -> Iterator[str]:
     wrong = count["differs"] + count["failed"]
     ran = wrong + count["agrees"]
     skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
+    yield ""
     yield f"{count['agrees']} of {ran} checks agree{skipped}, in {seconds:.1f} s."
     if wrong:
         yield f"This machine does NOT draw the masks of {jdrop.STREAM}."
@@ -195,7 +183,7 @@ def printable(text: str, plain: str) -> str:
     return text
 
 
-def print_lines(lines: Sequence[str] | Iterator[str]) -> None:
+def print_lines(lines: Iterator[str]) -> None:
     """Prints at once, so that each row is seen when it is known."""
     print("\n".join(lines), flush=True)
 

@@ -155,6 +155,22 @@ def load_golden() -> Golden:
     return parse_golden(file.read_text(encoding="utf-8"))
 
 
+def drawable(golden: Golden) -> tuple[Golden, list[str]]:
+    """The vectors whose kind of key this JAX has, and the kinds that it has not."""
+    missing = []
+    for vector in {vector.impl: vector for vector in golden.masks}.values():
+        try:
+            vector.make_key()
+        except ValueError:
+            missing.append(vector.impl)
+
+    def has(vector: Vector) -> bool:
+        return vector.impl not in missing
+
+    masks, keys = filter(has, golden.masks), filter(has, golden.keys)
+    return Golden(golden.stream, tuple(masks), tuple(keys)), missing
+
+
 def parse_golden(text: str) -> Golden:
     """Reads the vectors from the text of a file."""
     content = json.loads(text)

@@ -84,18 +84,25 @@ def run(check: Check, known: dict[str, np.ndarray]) -> Outcome:
         return dataclasses.replace(outcome, status="skipped", reason=check.skip)
     start = time.perf_counter()
     try:
-        differences = (
-            find_difference(vector, np.asarray(words), known)
-            for vector, words in check.draw(check.vectors)
-        )
-        difference = next(filter(None, differences), None)
-        status, reason = "differs" if difference else "agrees", None
+        difference = _first_difference(check, known)
+        found: dict[str, Any] = {"difference": difference}
+        if difference:
+            found["status"] = "differs"
     except Exception as error:
         # What breaks on a new device is a finding, and the other checks go on.
-        difference, status = None, "failed"
-        reason = f"{type(error).__name__}: {error}"
-    seconds = time.perf_counter() - start
-    return Outcome(check.name, outcome.vectors, status, reason, difference, seconds)
+        found = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+    return dataclasses.replace(outcome, **found, seconds=time.perf_counter() - start)
+
+
+def _first_difference(check: Check, known: dict[str, np.ndarray]) -> Difference | None:
+    left = {vector.name for vector in check.vectors}
+    for vector, words in check.draw(check.vectors):
+        if difference := find_difference(vector, np.asarray(words), known):
+            return difference
+        left.discard(vector.name)
+    if left:
+        raise RuntimeError(f"nothing was drawn for {', '.join(sorted(left))}")
+    return None
 
 
 def find_difference(

@@ -14,11 +14,12 @@ from jdrop._golden import Golden, KeyVector, MaskVector, Vector
 from jdrop._mask import sample_mask
 from jdrop._selfcheck import Check, Drawn
 
-# A vector costs a compilation for each way to draw it. These few, of every kind, keep
-# the whole to seconds; the first two checks draw all the vectors.
+# A vector costs a compilation for each way to draw it. The first two checks draw all
+# vectors; for the others these few, of every kind, keep the whole command to seconds.
 FEW = ("rate 1/3", "rbg key", "image", "shared pixels", "large, 0.1")
 ON_A_DEVICE = ("image", "large, 0.1")
 ON_A_MESH = ("large, 0.1",)
+NUMBERED = ("rbg by name", "by numbers")
 
 AnyVector = TypeVar("AnyVector", bound=Vector)
 
@@ -27,29 +28,32 @@ def all_checks(golden: Golden) -> list[Check]:
     """The checks, the plainest first, and those that do not apply here among them."""
     masks = golden.masks
     few = _named(masks, FEW)
-    rates = [vector for vector in masks if vector.name.startswith("rate")]
-    keys = [vector for vector in masks if vector.name.endswith("key")]
+    rates = [vector for vector in masks if vector.name.startswith("rate ")]
+    kinds = [vector for vector in masks if vector.name.endswith(" key")]
+    kinds += [vector for vector in few if vector not in kinds]
+    numbered = _named(golden.keys, NUMBERED)
     x64_off = None if jnp.result_type(float) == np.float64 else "jax_enable_x64 is off"
+    dropout = partial(_seen, MaskVector.drop)
     return [
         Check("eager", masks, _eager),
         Check("jit", masks, _jit),
         Check("jit, traced rate", rates, _traced_rate),
-        Check("vmap over keys", keys, _vmap),
+        Check("vmap over keys", kinds, _vmap),
         Check("scan over keys", few, _scan),
-        Check("remat, gradient", few, _remat),
-        Check("float32 input", few, partial(_dropout, jnp.float32)),
-        Check("bfloat16 input", few, partial(_dropout, jnp.bfloat16)),
-        Check("float16 input", few, partial(_dropout, jnp.float16)),
-        Check("float64 input", few, partial(_dropout, np.float64), x64_off),
+        Check("gradient under remat", few, _remat),
+        Check("float32 input", few, partial(dropout, jnp.float32)),
+        Check("bfloat16 input", few, partial(dropout, jnp.bfloat16)),
+        Check("float16 input", few, partial(dropout, jnp.float16)),
+        Check("float64 input", few, partial(dropout, np.float64), x64_off),
         Check("key_for", golden.keys, _key_for),
-        Check("key_for, traced integers", golden.keys, _key_for_traced),
+        Check("key_for, traced integers", numbered, _key_for_traced),
         *_device_checks(_named(masks, ON_A_DEVICE)),
         *_mesh_checks(_named(masks, ON_A_MESH)),
     ]
 
 
-def _named(masks: Sequence[MaskVector], names: Sequence[str]) -> list[MaskVector]:
-    return [vector for vector in masks if vector.name in names]
+def _named(vectors: Sequence[AnyVector], names: Sequence[str]) -> list[AnyVector]:
+    return [vector for vector in vectors if vector.name in names]
 
 
 def _device_checks(vectors: list[MaskVector]) -> Iterator[Check]:
@@ -59,24 +63,29 @@ def _device_checks(vectors: list[MaskVector]) -> Iterator[Check]:
 
 
 def _mesh_checks(vectors: list[MaskVector]) -> Iterator[Check]:
-    devices = np.array(jax.local_devices())
-    mesh = partial(Mesh, devices, ("devices",))
-    kinds = getattr(jax.sharding, "AxisType", None)
-    explicit = kinds and mesh(axis_types=(kinds.Explicit,))
-    ways = {
-        "sharded, auto axes": partial(_sharded, mesh()),
-        "sharded, explicit axes": explicit and partial(_sharded, explicit),
-        "shard_map with offset": hasattr(jax, "shard_map")
-        and partial(_shard_map, mesh()),
-    }
-    sizes = {size for vector in vectors for size in vector.shape}
-    for name, draw in ways.items():
-        skip = None if draw else "not in this JAX"
-        if devices.size == 1:
+    explicit = hasattr(jax.sharding, "AxisType")
+    ways: list[tuple[str, bool, Any]] = [
+        ("sharded, auto axes", True, partial(_sharded, "Auto")),
+        ("sharded, explicit axes", explicit, partial(_sharded, "Explicit")),
+        ("shard_map with offset", hasattr(jax, "shard_map"), _shard_map),
+    ]
+    count = len(jax.local_devices())
+    is_uneven = any(size % count for vector in vectors for size in vector.shape)
+    for name, exists, draw in ways:
+        skip = None if exists else "not in this JAX"
+        if count == 1:
             skip = "one device"
-        elif any(size % devices.size for size in sizes):
-            skip = f"{devices.size} devices do not divide the array"
-        yield Check(name, vectors, draw or _eager, skip)
+        elif is_uneven:
+            skip = f"{count} devices do not divide the array"
+        yield Check(name, vectors, draw, skip)
+
+
+def _mesh(kind: str) -> Mesh:
+    devices = np.array(jax.local_devices())
+    if not hasattr(jax.sharding, "AxisType"):
+        return Mesh(devices, ("devices",))
+    axis_type = getattr(jax.sharding.AxisType, kind)
+    return Mesh(devices, ("devices",), axis_types=(axis_type,))
 
 
 def _eager(vectors: Sequence[MaskVector]) -> Drawn:
@@ -116,11 +125,7 @@ def _remat(vectors: Sequence[MaskVector]) -> Drawn:
         total = jax.checkpoint(lambda x: vector.drop(key, x).sum())
         return jax.grad(total)(x)
 
-    return _seen(gradient, vectors, jnp.float32)
-
-
-def _dropout(dtype: Any, vectors: Sequence[MaskVector]) -> Drawn:
-    return _seen(MaskVector.drop, vectors, dtype)
+    return _seen(gradient, jnp.float32, vectors)
 
 
 def _key_for(vectors: Sequence[KeyVector]) -> Drawn:
@@ -139,11 +144,15 @@ def _key_for_traced(vectors: Sequence[KeyVector]) -> Drawn:
 
 def _on_device(device: jax.Device, vectors: Sequence[MaskVector]) -> Drawn:
     for vector in vectors:
-        yield vector, vector.draw(jax.device_put(vector.make_key(), device))
+        words = vector.draw(jax.device_put(vector.make_key(), device))
+        if words.devices() != {device}:
+            raise RuntimeError(f"{vector.name} was drawn on {words.devices()}")
+        yield vector, words
 
 
-def _sharded(mesh: Mesh, vectors: Sequence[MaskVector]) -> Drawn:
+def _sharded(kind: str, vectors: Sequence[MaskVector]) -> Drawn:
     """An array cut along each axis in turn is dropped where the whole is."""
+    mesh = _mesh(kind)
     for vector in vectors:
         for axis in range(len(vector.shape)):
             spec = PartitionSpec(*[None] * axis, "devices")
@@ -154,8 +163,9 @@ def _sharded(mesh: Mesh, vectors: Sequence[MaskVector]) -> Drawn:
                 yield vector, words
 
 
-def _shard_map(mesh: Mesh, vectors: Sequence[MaskVector]) -> Drawn:
+def _shard_map(vectors: Sequence[MaskVector]) -> Drawn:
     """Every device draws its rows of the whole by their offset."""
+    mesh = _mesh("Auto")
 
     def draw(vector: MaskVector, key: jax.Array) -> jax.Array:
         rows = vector.shape[0] // mesh.size
@@ -173,7 +183,7 @@ def _shard_map(mesh: Mesh, vectors: Sequence[MaskVector]) -> Drawn:
         yield vector, jax.jit(mapped)(vector.make_key())
 
 
-def _seen(function: Any, vectors: Sequence[MaskVector], dtype: Any) -> Drawn:
+def _seen(function: Any, dtype: Any, vectors: Sequence[MaskVector]) -> Drawn:
     """Packs where the function of a key and an array of ones is not 0."""
     keys = [vector.make_key() for vector in vectors]
     ones = [jnp.ones(vector.shape, dtype) for vector in vectors]
