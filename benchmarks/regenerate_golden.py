@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = changed(old, golden) if old else []
     if names and not options.force:
         print(
-            f"{len(names)} vectors of the stream {golden.stream} would change: "
+            f"Vectors of the stream {golden.stream} would change: "
             f"{', '.join(names)}. A name stands for one stream: give the new one "
             "another name (STREAM in jdrop/_stream.py), or pass --force.",
             file=sys.stderr,
