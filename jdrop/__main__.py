@@ -23,10 +23,11 @@ DESCRIPTION = """\
 Draws the golden vectors, which came with the package, in every way that this
 machine offers, and compares every packed word with what it must be.
 
-The vectors are masks and derived keys, of every kind of key, shape, rate, shared
-axes and offset. All of them are drawn eagerly and under jit, and a few of every
-kind with a traced rate, under vmap, scan and remat, by dropout of each dtype, on
-every local device, and sharded over all of these. --json names them for each way.
+The vectors are masks and derived keys, of every kind of key, shape, rate,
+shared axes and offset. All of them are drawn eagerly and under jit, and a few
+of every kind with a traced rate, under vmap, scan and remat, by dropout of
+each dtype, on every local device, and sharded over all of these. --json names
+them for each way.
 
 The exit status is 0 if every word agrees and 1 if not.
 """
