@@ -5,7 +5,7 @@
 
 For each pair of releases below it makes a virtual environment in a temporary folder,
 installs a wheel of the working tree there, and runs `python -m jdrop`, then the checks
-and masks of `versions_probe.py`. An environment takes two to three minutes on two CPU
+and masks of `versions_probe.py`. An environment takes two to four minutes on two CPU
 cores, most of them to install. The tables go to `docs/versions.md`, all that was
 measured to `benchmarks/results/`; the last line is JSON.
 """

@@ -16,13 +16,12 @@ pass, up to the newest:
 
 **{oldest}.**
 
-A supported version draws every golden vector bit for bit, in every way that
-`python -m jdrop` knows. JAX removes what it has deprecated after three months at the
-earliest, and may change what `jax.random` draws from a key in any release, without a
-deprecation ([API compatibility](https://docs.jax.dev/en/latest/api_compatibility.html)).
-So jdrop uses public functions of JAX alone and draws bits of its own, and no release of
-JAX or Flax loses its support in the first twelve months after it came out. For Python
-and NumPy the windows are those of JAX: at least 45 and 24 months
+No release of JAX or Flax loses its support in the first twelve months after it came
+out. JAX itself removes what it has deprecated after three months at the earliest, and
+may change what `jax.random` draws from a key in any release, with no deprecation
+([API compatibility](https://docs.jax.dev/en/latest/api_compatibility.html)), so jdrop
+uses public functions alone and draws bits of its own. For Python and NumPy it follows
+JAX, which supports the releases of at least the last 45 and 24 months
 ([version support](https://docs.jax.dev/en/latest/deprecation.html)).
 
 ## What works
@@ -43,7 +42,8 @@ bits, for `jax.random.key(42)`. The settings are `jax_threefry_partitionable`, w
 on by default since JAX 0.5, and `jax_enable_x64`. `flax.linen.Dropout` is given this
 very key as `rng`, and draws with `jax.random.bernoulli`.
 
-Masks from one key, over all versions and settings: jdrop {jdrop}, flax.linen {linen}.
+Where jdrop works, over all versions and settings, the masks from this one key are
+{jdrop} from jdrop and {linen} from flax.linen.
 """
 
 STREAMS = """\
@@ -54,14 +54,15 @@ Flax decides which key that is, so jdrop cannot promise this mask. It promises t
 of a key that the call is given, `module(x, rngs=key)`, as in the table above; and
 `jdrop.key_for` derives keys in the same way in every version.
 
-Masks from it, over all versions and settings: jdrop.nnx {jdrop}, flax.nnx {nnx}.
+Where jdrop.nnx works, over all versions and settings, the masks from this stream are
+{jdrop} from jdrop.nnx and {nnx} from flax.nnx.
 """
 
 IMPLEMENTATIONS = """\
 ## Other kinds of keys
 
 `jax.random.key(42, impl=...)`. What jdrop draws depends on the words of the key alone,
-so the two kinds whose words are equal draw the same. JAX below 0.10 lacks some kinds.
+so the two kinds whose words are equal draw the same.
 """
 
 COMMAND = """\
@@ -105,17 +106,13 @@ def render(report: dict[str, Any]) -> str:
     environments = report["environments"]
     found = oldest(report)
     name = f"jax >= {found['jax']}, flax >= {found['flax']}" if found else "none"
-    count = {
-        contestant: len(_hashes(environments, contestant))
-        for contestant in ("jdrop", "flax.linen", "jdrop.nnx", "flax.nnx")
-    }
     blocks = [
         PREFACE.format(oldest=name),
         _check_table(environments),
         *_failure_list(environments),
-        MASKS.format(jdrop=count["jdrop"], linen=count["flax.linen"]),
+        MASKS.format(**_compare(environments, jdrop="jdrop", linen="flax.linen")),
         _settings_table(environments, "jdrop", "flax.linen"),
-        STREAMS.format(jdrop=count["jdrop.nnx"], nnx=count["flax.nnx"]),
+        STREAMS.format(**_compare(environments, jdrop="jdrop.nnx", nnx="flax.nnx")),
         _settings_table(environments, "jdrop.nnx", "flax.nnx"),
         IMPLEMENTATIONS,
         _implementation_table(environments),
@@ -157,6 +154,16 @@ def _failure_list(environments: Sequence[Environment]) -> list[str]:
     return ["What failed, and why:\n", "\n".join(lines) + "\n"] if lines else []
 
 
+def _compare(environments: Sequence[Environment], **contestants: str) -> dict[str, int]:
+    """How many masks each contestant drew, where all of them drew one."""
+    shared = [
+        environment
+        for environment in environments
+        if all(_hashes([environment], name) for name in contestants.values())
+    ]
+    return {short: len(_hashes(shared, name)) for short, name in contestants.items()}
+
+
 def _settings_table(environments: Sequence[Environment], ours: str, theirs: str) -> str:
     """Masks of the threefry key: ours of all settings together, theirs of each."""
     installed = _installed(environments)
@@ -176,7 +183,7 @@ def _implementation_table(environments: Sequence[Environment]) -> str:
     rows = (
         [
             kind,
-            " ".join(e["jax"] for e in installed if _hashes([e], "flax.linen", kind)),
+            _span([e["jax"] for e in installed if _hashes([e], "flax.linen", kind)]),
             *(_together(installed, name, kind) for name in ("jdrop", "flax.linen")),
         ]
         for kind in _kinds(installed)
@@ -186,6 +193,11 @@ def _implementation_table(environments: Sequence[Environment]) -> str:
 
 def _installed(environments: Sequence[Environment]) -> list[Environment]:
     return [environment for environment in environments if not environment["install"]]
+
+
+def _span(versions: Sequence[str]) -> str:
+    """The first and the last of some versions."""
+    return " to ".join(dict.fromkeys([*versions[:1], *versions[-1:]])) or NOTHING
 
 
 def _kinds(environments: Sequence[Environment]) -> list[str]:
