@@ -9,4 +9,6 @@
 - `machine`: hardware and versions.
 - `targets`: the verdicts.
 - `report`: the page of Markdown, from `timed_tables`, `exact_tables` and `cells`.
+- `figures`: what `python -m benchmarks.plots` draws, from `line_figures`,
+  `bar_figures` and `palette`.
 """
