@@ -220,8 +220,9 @@ def fit(
             run_epoch(state, train, dropout_key, order_key)
         )
         seconds = time.perf_counter() - started
-        parts = jax.device_get((batches, evaluate(state, train), evaluate(state, test)))
-        yield state, Epoch(*parts, seconds=seconds)
+        results = (batches, evaluate(state, train), evaluate(state, test))
+        on_the_way, on_train, on_test = jax.device_get(results)
+        yield state, Epoch(on_the_way, on_train, on_test, seconds)
 
 
 def params_sha256(params: Tree) -> str:

@@ -108,13 +108,13 @@ def network(architecture: Architecture, shape: tuple[int, ...]) -> Network:
       The functions `init` and `apply`.
     """
 
-    def split(model: Model) -> tuple[nnx.GraphDef[Model], Tree, Tree]:
-        graphdef, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+    def split(model: Model) -> tuple[Tree, Tree]:
+        _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+        params, stats = map(nnx.to_pure_dict, states)
+        return params, stats
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
-        _, params, stats = split(Model(architecture, shape, key))
-        return params, stats
+        return split(Model(architecture, shape, key))
 
     abstract = nnx.eval_shape(lambda: Model(architecture, shape, jax.random.key(0)))
     graphdef = nnx.graphdef(abstract)
@@ -124,7 +124,6 @@ def network(architecture: Architecture, shape: tuple[int, ...]) -> Network:
     ) -> tuple[jax.Array, Tree]:
         model = nnx.merge(graphdef, params, stats)
         logits = model(x, key)
-        _, _, stats = split(model)
-        return logits, stats
+        return logits, split(model)[1]
 
     return Network(init, apply)

@@ -39,6 +39,34 @@ class Options:
     quiet: bool
 
 
+# What some options are for: the option that has to have one of these values.
+OWNERS = {
+    "variant": ("model", ("alpha_mlp",)),
+    "input_rate": ("model", ("mlp",)),
+    "channel_rate": ("model", ("cnn",)),
+    "batch_norm": ("model", ("cnn",)),
+    "momentum": ("optimizer", ("sgd",)),
+    "data_dir": ("dataset", ("mnist", "fashion_mnist", "cifar10")),
+    "download": ("dataset", ("mnist", "fashion_mnist", "cifar10")),
+}
+
+
+def applies(option: str, chosen: argparse.Namespace | Options) -> bool:
+    """Whether an option changes anything, given the model, optimiser and data.
+
+    Args:
+      option: Its name.
+      chosen: All options.
+
+    Returns:
+      True unless the option is for another choice.
+    """
+    if option not in OWNERS:
+        return True
+    name, values = OWNERS[option]
+    return getattr(chosen, name) in values
+
+
 def parse(argv: Sequence[str] | None = None) -> Options:
     """Reads the command line.
 
@@ -54,18 +82,13 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     """
     parser = arguments.parser()
     given = parser.parse_args(argv)
-    for option, applies, owner in (
-        ("variant", given.model == "alpha_mlp", "--model alpha_mlp"),
-        ("input_rate", given.model == "mlp", "--model mlp"),
-        ("channel_rate", given.model == "cnn", "--model cnn"),
-        ("batch_norm", given.model == "cnn", "--model cnn"),
-        ("momentum", given.optimizer == "sgd", "--optimizer sgd"),
-        ("data_dir", given.dataset != "digits", "a --dataset of tensorflow-datasets"),
-        ("download", given.dataset != "digits", "a --dataset of tensorflow-datasets"),
-    ):
-        if not applies and getattr(given, option) is not None:
-            flag = option.replace("_", "-")
-            parser.error(f"--{flag} is for {owner}; leave it out, or choose that")
+    for option in vars(given):
+        if getattr(given, option) is not None and not applies(option, given):
+            name, values = OWNERS[option]
+            parser.error(
+                f"--{option.replace('_', '-')} is for --{name} {' or '.join(values)}; "
+                "leave it out, or choose that"
+            )
     return Options(**{**vars(given), **_defaults(given)})
 
 

@@ -15,7 +15,7 @@ from examples.architecture import Architecture, Network
 from examples.errors import BadInput, Diverged
 from examples.loop import Batch, Epoch, State
 from examples.optimizer import make_optimizer
-from examples.options import Options
+from examples.options import Options, applies
 from examples.record import Record, default_directory, to_json
 
 
@@ -146,8 +146,8 @@ def _train(
     try:
         with report.progress(options.epochs, quiet=options.quiet) as show:
             for state, epoch in epochs:
+                record.add(_row(state, epoch, len(history) + 1))
                 history.append(epoch)
-                record.add(_row(state, epoch, len(history)))
                 show(len(history), epoch)
                 if not math.isfinite(epoch.train.loss):
                     raise Diverged(
@@ -189,9 +189,12 @@ def _results(state: State, history: list[Epoch], batch_size: int) -> dict[str, A
 
 def _settings(options: Options, batch_size: int) -> dict[str, Any]:
     """The options that decide the result, and the software that ran them."""
-    settings = dataclasses.asdict(options)
-    for name in ("train_size", "data_dir", "download", "out", "overwrite", "quiet"):
-        del settings[name]
+    elsewhere = ("train_size", "data_dir", "download", "out", "overwrite", "quiet")
+    settings = {
+        name: value
+        for name, value in dataclasses.asdict(options).items()
+        if applies(name, options) and name not in elsewhere
+    }
     versions = {"jax": jax.__version__, "jdrop": jdrop.__version__}
     backend = {"backend": jax.default_backend(), **versions}
     return {**settings, "batch_size": batch_size, **backend}

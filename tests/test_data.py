@@ -1,0 +1,272 @@
+"""The data of the trainers: the split of the digits, and the way through TFDS."""
+
+import hashlib
+import importlib.util
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from examples import data, tfds_data
+from examples.errors import BadInput
+
+# What the first one to import them warns of is theirs to mend.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import tensorflow_datasets as tfds
+
+NEEDS_TENSORFLOW = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="tensorflow not installed"
+)
+TRAIN, TEST = 60, 30
+
+
+def upscaled(count: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Digits in the shape of MNIST."""
+    digits = load_digits()
+    images = digits.images[start : start + count].astype(np.uint8) * 15
+    images = np.pad(images.repeat(3, 1).repeat(3, 2), ((0, 0), (2, 2), (2, 2)))
+    return images[..., None], digits.target[start : start + count]
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image[:, :, 0]).save(file, format="png")
+    return file.getvalue()
+
+
+with tfds.core.registered.skip_registration():
+
+    class SmallMnist(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+        """A small data set of the name, version and features of MNIST."""
+
+        name = "mnist"
+        VERSION = tfds.core.Version("3.0.1")
+
+        def _info(self) -> Any:
+            features = {
+                "image": tfds.features.Image(shape=(28, 28, 1)),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, manager: Any) -> dict[str, Any]:
+            return {
+                "train": self._generate_examples(TRAIN, 0),
+                "test": self._generate_examples(TEST, TRAIN),
+            }
+
+        def _generate_examples(self, count: int, start: int) -> Iterator[Any]:
+            images, labels = upscaled(count, start)
+            for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+                # As bytes, an image is stored without TensorFlow.
+                yield i, {"image": png(image), "label": int(label)}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which TFDS itself prepared a data set."""
+    directory = tmp_path_factory.mktemp("tfds")
+    builder = SmallMnist(data_dir=directory, file_format="array_record")
+    builder.download_and_prepare()
+    return directory
+
+
+def sorted_rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
+    return rows[np.lexsort(rows.T)]
+
+
+def test_the_digits_are_split_once_and_for_all() -> None:
+    loaded = data.load("digits")
+    assert loaded.train_images.shape == (1197, 8, 8, 1)
+    assert loaded.test_images.shape == (600, 8, 8, 1)
+    assert loaded.classes == 10
+    assert loaded.train_labels.dtype == np.int32
+    labels = np.concatenate([loaded.train_labels, loaded.test_labels])
+    whole = load_digits()
+    np.testing.assert_array_equal(np.bincount(labels), np.bincount(whole.target))
+    # Another split would change every published score: it must not happen unseen.
+    order = data.stratified_order(whole.target).astype("<u2").tobytes()
+    assert hashlib.sha256(order).hexdigest() == (
+        "e49287e107005d7a0e22e4b215bb7a56b7bd7c4e8176121b391bd40da426c3e4"
+    )
+
+
+def test_no_digit_is_in_both_parts() -> None:
+    order = data.stratified_order(load_digits().target)
+    np.testing.assert_array_equal(np.sort(order), np.arange(1797))
+
+
+@pytest.mark.parametrize("size", [10, 100, 200, 1000, 1197])
+def test_every_prefix_is_stratified(size: int) -> None:
+    target = load_digits().target
+    prefix = np.bincount(target[data.stratified_order(target)][:size], minlength=10)
+    # At the place p of the last one, a class of n has n p, up to 1; so the ten have
+    # 1797 p up to 10, which is one more for each.
+    assert np.abs(prefix - size * np.bincount(target) / 1797).max() <= 2
+
+
+def test_a_smaller_training_set_is_part_of_a_larger_one() -> None:
+    small, large = data.load("digits", train_size=50), data.load("digits")
+    np.testing.assert_array_equal(small.train_labels, large.train_labels[:50])
+    np.testing.assert_array_equal(small.test_labels, large.test_labels)
+
+
+def test_images_are_standardised_by_the_training_set() -> None:
+    loaded = data.load("digits", train_size=300)
+    # The mean of 19200 float32 numbers near 1 is known to 1e-6 or so.
+    assert loaded.train_images.mean() == pytest.approx(0, abs=1e-5)
+    assert loaded.train_images.std() == pytest.approx(1, abs=1e-5)
+    assert loaded.train_images.dtype == loaded.test_images.dtype == np.float32
+    # One affine map for both: black is the same number in both.
+    assert loaded.train_images.min() == loaded.test_images.min()
+
+
+def test_a_training_set_that_is_too_large_is_refused() -> None:
+    with pytest.raises(BadInput, match="--train-size is at most 1197.*got 1198"):
+        data.load("digits", train_size=1198)
+
+
+def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(BadInput, match=r"scikit-learn.*pip install 'jdrop\[examples"):
+        data.load("digits")
+
+
+def test_tfds_reads_what_it_prepared(prepared: Path) -> None:
+    train, test, classes = tfds_data.load("mnist", str(prepared), download=False)
+    assert classes == 10
+    np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
+    np.testing.assert_array_equal(
+        sorted_rows(*test), sorted_rows(*upscaled(TEST, TRAIN))
+    )
+
+
+def test_a_tfds_data_set_is_stratified_and_standardised(prepared: Path) -> None:
+    loaded = data.load("mnist", data_dir=str(prepared), train_size=20)
+    assert loaded.train_images.shape == (20, 28, 28, 1)
+    assert loaded.test_images.shape == (TEST, 28, 28, 1)
+    # The digits come nearly as 0 to 9 again and again.
+    assert np.bincount(loaded.train_labels, minlength=10).min() >= 1
+    assert loaded.train_images.std() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("mnist", (28, 28, 1)),
+        ("fashion_mnist", (28, 28, 1)),
+        ("cifar10", (32, 32, 3)),
+    ],
+)
+def test_real_names_and_shapes(
+    name: str, shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # mock_data fakes the reading, and makes preparing do nothing.
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda self: True)
+    with tfds.testing.mock_data(num_examples=40):
+        loaded = data.load(name, data_dir=str(tmp_path))
+    assert loaded.train_images.shape == loaded.test_images.shape == (40, *shape)
+    assert loaded.classes == 10
+    assert set(loaded.train_labels) <= set(range(10))
+
+
+def test_data_that_is_not_prepared(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as info:
+        data.load("mnist", data_dir=str(tmp_path))
+    message = str(info.value)
+    # What was looked for, where, how to get it, and the offline default.
+    for part in (
+        "no prepared mnist",
+        str(tmp_path / "mnist" / "3.0.1"),
+        "--download",
+        "--dataset digits",
+    ):
+        assert part in message
+
+
+def test_preparing_without_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in tfds_data.PREPARATION else find_spec(name),
+    )
+    message = r"needs tensorflow and importlib_resources: pip install 'jdrop\[tfds\]'"
+    with pytest.raises(BadInput, match=message):
+        data.load("mnist", data_dir=str(tmp_path), download=True)
+
+
+def test_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(self: Any, **options: Any) -> None:
+        raise ConnectionError("name resolution\nfailed")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
+    monkeypatch.setattr(tfds_data, "PREPARATION", ())
+    with pytest.raises(BadInput, match=r"could not be downloaded \(ConnectionError\)"):
+        data.load("mnist", data_dir=str(tmp_path), download=True)
+
+
+def test_without_tfds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(BadInput, match=r"pip install 'jdrop\[examples\]', or train"):
+        data.load("mnist")
+
+
+def test_a_broken_data_set(prepared: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "mnist" / "3.0.1"
+    broken.mkdir(parents=True)
+    for file in (prepared / "mnist" / "3.0.1").iterdir():
+        content = file.read_bytes()
+        (broken / file.name).write_bytes(
+            content[:100] if "array_record" in file.name else content
+        )
+    with pytest.raises(BadInput, match="could not read mnist in .*3.0.1") as info:
+        data.load("mnist", data_dir=str(tmp_path))
+    assert "\n" not in str(info.value)
+
+
+def as_tfrecord(directory: Path) -> None:
+    """Says of a prepared data set that it is a TFRecord."""
+    info = directory / "mnist" / "3.0.1" / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+
+
+def test_a_tfrecord_without_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SmallMnist(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    as_tfrecord(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="is a tfrecord, which needs tensorflow"):
+        data.load("mnist", data_dir=str(tmp_path))
+
+
+@NEEDS_TENSORFLOW
+def test_a_tfrecord_with_tensorflow(tmp_path: Path) -> None:
+    SmallMnist(data_dir=tmp_path, file_format="tfrecord").download_and_prepare()
+    train, _, classes = tfds_data.load("mnist", str(tmp_path), download=False)
+    assert classes == 10
+    np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
+
+
+@NEEDS_TENSORFLOW
+def test_a_data_set_is_prepared_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: SmallMnist(data_dir))
+    train, _, _ = tfds_data.load("mnist", str(tmp_path), download=True)
+    np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
+    assert list(tmp_path.glob("mnist/3.0.1/*.array_record*"))
