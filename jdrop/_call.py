@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +43,7 @@ def apply_law(
     _check.check_deterministic(deterministic)
     dims = _check.check_broadcast_dims(broadcast_dims, x.ndim)
     first = _check.check_offset(offset, x.shape)
-    if _is_known(deterministic, True) or _is_known(p, 0):
+    if _check.is_known(deterministic, True) or _check.is_known(p, 0):
         return x
     key = consume(_check.check_key(key))
     if _check.is_traced(deterministic):
@@ -67,8 +66,3 @@ def _draw_and_apply(
         return law(draw_mask(key, x.shape, rate, broadcast_dims, first_row), x)
 
     return sharded_like(x, draw_and_apply)(key, x, rate, first_row)
-
-
-def _is_known(value: Any, constant: float) -> bool:
-    """Whether a value is concrete and equals a constant."""
-    return not _check.is_traced(value) and bool(value == constant)

@@ -17,6 +17,11 @@ def is_traced(value: Any) -> TypeGuard[jax.Array]:
     return isinstance(value, jax.core.Tracer)
 
 
+def is_known(value: Any, constant: float) -> bool:
+    """Whether a value is concrete and equals a constant."""
+    return not is_traced(value) and bool(value == constant)
+
+
 def check_rate(rate: Any) -> Any:
     """Returns `rate` in float32 if it is a number, so that all numbers share a trace.
 

@@ -28,11 +28,9 @@ def key_where_needed(
     """
     _check.check_rate(rate)
     _check.check_deterministic(deterministic)
-    if not _check.is_traced(deterministic) and deterministic:
+    if _check.is_known(deterministic, True) or _check.is_known(rate, 0):
         return None
-    if not _check.is_traced(rate) and rate == 0:
-        return None
-    if not _check.is_traced(rate) and rate == 1:
+    if _check.is_known(rate, 1):
         # Any key drops everything.
         return jax.random.key(0)
     return next_key()
