@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.costs import targets
+from benchmarks.costs.contestants import JDROP, names
 from benchmarks.costs.machine import slug
 from benchmarks.costs.regimes import Record, Settings, measure
 from benchmarks.costs.report import markdown
 from benchmarks.costs.sections import SECTIONS
+from benchmarks.costs.timed_tables import contested, fastest
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -32,13 +34,27 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a minute's version")
     parser.add_argument(
-        "--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION"
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        default=list(SECTIONS),
+        metavar="SECTION",
+        help=f"run some of {', '.join(SECTIONS)}",
     )
     parser.add_argument(
-        "--without", nargs="+", default=[], metavar="LIBRARY", help="leave out"
+        "--without",
+        nargs="+",
+        default=[],
+        choices=names(),
+        metavar="LIBRARY",
+        help=f"leave out some of {', '.join(names())}",
     )
     parser.add_argument(
-        "--shrink", type=int, default=1, help="divide the leading axes, to try it out"
+        "--shrink",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="divide the leading axis of every array, to try the benchmark out",
     )
     parser.add_argument("--dump", default="", help="a folder for the compiled programs")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where results go")
@@ -60,7 +76,7 @@ def processes(options: argparse.Namespace, backend: str) -> Iterator[Settings]:
     plans["virtual"] = ["scaling"]
     plans[next(iter(plans))].remove("scaling")
     if backend == "cpu":
-        plans["fresh"] = ["operations"]
+        plans["fresh"] = ["faults", "operations"]
     for regime, sections in plans.items():
         chosen = tuple(section for section in sections if section in wanted)
         if chosen:
@@ -126,10 +142,12 @@ def main() -> None:
     path = write(result, options.out)
     print(markdown(result))
     failed = sum(record["kind"] == "failure" for record in result["records"])
+    contests = contested(result["records"])
     line = {
         "targets": len(result["targets"]),
         "met": sum(row["met"] for row in result["targets"]),
-        "jdrop_wins": sum(row.get("winner") == "jdrop" for row in result["targets"]),
+        "contests": len(contests),
+        "won": sum(fastest(record) == JDROP for record in contests),
         "failed_processes": failed,
         "seconds": result["seconds"],
         "results": str(path),
@@ -149,6 +167,13 @@ def _settings(
         without=tuple(options.without),
         dump=options.dump,
     )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"it divides, so it is 1 or more; got {text}")
+    return number
 
 
 def _command() -> str:

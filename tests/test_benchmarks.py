@@ -269,7 +269,7 @@ def test_the_command_runs_every_section_and_ends_in_a_line_of_json(tmp_path):
     assert line["failed_processes"] == 0
     run = json.loads(Path(line["results"]).read_text())
     kinds = {record["kind"] for record in run["records"]}
-    exact = {"residual", "peak", "scaling", "program", "work"}
+    exact = {"faults", "residual", "peak", "scaling", "program", "work"}
     assert kinds == {*timed_tables.KINDS} - {"pullback"} | exact
     fused = [r["fused_draws"] for r in run["records"] if r["kind"] == "program"]
     assert fused and not any(fused)

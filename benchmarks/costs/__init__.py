@@ -3,8 +3,9 @@
 - `contestants`, `torch_peer`: the dropouts that are compared.
 - `timing`: the clock.
 - `regimes`: the states of memory, and a process for each.
-- `sections`: the process that measures. It runs `operations` (over the arrays of
-  `plan`), `calls`, `train_step`, `memory`, `growth`, `scaling` and `inspection`.
+- `sections`: the process that measures. It runs `faults`, `operations` (over the
+  arrays of `plan`), `calls`, `train_step`, `memory`, `growth`, `scaling` and
+  `inspection`.
 - `program`, `counting`: what is read off compiled programs and counted exactly.
 - `machine`: hardware and versions.
 - `targets`: the verdicts.

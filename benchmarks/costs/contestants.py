@@ -92,6 +92,11 @@ def installed(module: str) -> bool:
     return True
 
 
+def names() -> list[str]:
+    """The libraries that can be left out."""
+    return [*_LOADERS, "torch"]
+
+
 def _libraries(without: set[str]) -> dict[str, tuple[Drop, bool]]:
     found: dict[str, tuple[Drop, bool]] = {"jdrop": (_jdrop, True)}
     for library, (module, load, shares) in _LOADERS.items():

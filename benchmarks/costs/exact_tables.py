@@ -124,7 +124,21 @@ def _left_out(records: list[Record]) -> str:
     return table(("what", "why"), rows)
 
 
+def _faults(records: list[Record]) -> str:
+    rows = [
+        [
+            record["regime"],
+            f"{record['mebibytes']:g}",
+            f"{record['faults_per_call']:g}",
+        ]
+        for record in records
+        if record["kind"] == "faults"
+    ]
+    return table(("memory", "MiB of x", "page faults a call of x * c"), rows)
+
+
 TABLES = {
+    "The states of memory": _faults,
     "Kept for the backward pass": _residuals,
     "Temporary memory of a training step": _peaks,
     "Growth of memory": _growth,

@@ -27,6 +27,7 @@ def markdown(run: Record) -> str:
     if run["quick"] or run["shrink"] != 1:
         parts.append(NOT_FOR_FIGURES)
     sections = [("Targets", timed_tables.targets(run["targets"]))]
+    sections.append(("Contests", timed_tables.overview(run["records"])))
     sections += timed_tables.contests(run["records"])
     sections += exact_tables.sections(run["records"])
     parts += [f"## {title}\n\n{body}" for title, body in sections if body]

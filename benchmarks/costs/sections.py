@@ -18,6 +18,7 @@ from benchmarks.costs.regimes import Record, Settings
 
 # By section: the module that has a `run`.
 SECTIONS = {
+    "faults": "benchmarks.costs.faults",
     "operations": "benchmarks.costs.operations",
     "calls": "benchmarks.costs.calls",
     "train": "benchmarks.costs.train_step",

@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator
 
 from benchmarks.costs.cells import seconds, shape, table
+from benchmarks.costs.contestants import JDROP
 from benchmarks.costs.regimes import Record
+from benchmarks.costs.targets import rivals
 
 KINDS = {
     "forward": "Forward",
@@ -51,6 +53,45 @@ def _target(row: Record) -> list[str]:
     ]
 
 
+def overview(records: list[Record]) -> str:
+    """One line for each contest that has peers: jdrop, the best of them, who wins.
+
+    Args:
+      records: The records of a run.
+
+    Returns:
+      Markdown, or "" without such contests.
+    """
+    head = ("what", "x", "memory", "jdrop", "best peer", "wins")
+    return table(head, map(_overview, contested(records)))
+
+
+def contested(records: list[Record]) -> list[Record]:
+    """The contests in which jdrop meets a peer."""
+    timed = [record for record in records if record["kind"] in KINDS]
+    return [r for r in timed if JDROP in r["results"] and rivals(r["results"])]
+
+
+def fastest(record: Record) -> str:
+    """The contestant with the shortest median: jdrop with default keys, or a peer."""
+    results = record["results"]
+    return min([JDROP, *rivals(results)], key=lambda n: results[n]["seconds"][1])
+
+
+def _overview(record: Record) -> list[str]:
+    results = record["results"]
+    rival = min(rivals(results), key=lambda n: results[n]["seconds"][1])
+    own, other = (results[name] for name in (JDROP, rival))
+    return [
+        record["case"] if record["kind"] == "train" else record["kind"],
+        _x(record),
+        record["regime"],
+        f"{seconds(own['seconds'][1])}, {own['ratio'][1]:.3g}",
+        f"{seconds(other['seconds'][1])}, {other['ratio'][1]:.3g} ({rival})",
+        fastest(record),
+    ]
+
+
 def contests(records: list[Record]) -> Iterator[tuple[str, str]]:
     """The tables of contests, one for each kind.
 
@@ -71,7 +112,7 @@ def contests(records: list[Record]) -> Iterator[tuple[str, str]]:
 
 
 def _contest(record: Record) -> Iterator[list[str]]:
-    what = f"{record['dtype']} {shape(record)}, rate {record['rate']}"
+    what = _x(record)
     if record["kind"] == "train":
         what = f"{record['case']}, rate {record['rate']}"
     results = sorted(record["results"].items(), key=lambda item: item[1]["seconds"][1])
@@ -88,6 +129,10 @@ def _contest(record: Record) -> Iterator[list[str]]:
             f"{ratio_low:.3g} to {ratio_high:.3g}",
             _gigabytes(record, name),
         ]
+
+
+def _x(record: Record) -> str:
+    return f"{record['dtype']} {shape(record)}, rate {record['rate']}"
 
 
 def _gigabytes(record: Record, name: str) -> str:
