@@ -147,6 +147,24 @@ def test_the_fold_is_the_comparison(layout, rate, words, offset):
     np.testing.assert_array_equal(kept, oracle.mask(words, shape, rate, dims, offset))
 
 
+@settings(max_examples=200)
+@given(layouts(), any_rate, any_rate, key_words("rbg"), uint32, st.data())
+def test_parts_and_rates(layout, rate, other, words, offset, data):
+    """Within the page itself: parts of a batch get their rows, and masks are nested."""
+    shape, dims = layout
+    whole = oracle.words(words, shape, rate, dims, offset)
+    if len(shape) > 1 and not {0, -len(shape)} & set(dims):
+        start = data.draw(st.integers(0, shape[0]))
+        part = (shape[0] - start, *shape[1:])
+        np.testing.assert_array_equal(
+            oracle.words(words, part, rate, dims, offset + start), whole[start:]
+        )
+    lower, higher = (
+        oracle.words(words, shape, p, dims, offset) for p in sorted([rate, other])
+    )
+    assert not np.any(higher & ~lower)
+
+
 @given(st.tuples(uint32, uint32), st.tuples(uint32, uint32))
 def test_any_block(key, block):
     got = _stream.threefry2x32(*(jnp.uint32(word) for word in (*key, *block)))
