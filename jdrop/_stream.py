@@ -105,8 +105,10 @@ def consume(key: jax.Array) -> jax.Array:
 
     Reading the words of a key does not count as a use; sampling from it does.
     """
+    # JAX tracks typed keys only, and takes a legacy key for one of the default kind.
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     # The options of jax.config are added to it at run time.
-    if not jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
+    if not typed or not jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
         return key
     jax.random.bits(key, ())
     return jax.random.clone(key)
