@@ -5,9 +5,10 @@
 
 For each pair of releases below it makes a virtual environment in a temporary folder,
 installs a wheel of the working tree there, and runs `python -m jdrop`, then the checks
-and masks of `versions_probe.py`. An environment takes two to four minutes on two CPU
-cores, most of them to install. The tables go to `docs/versions.md`, all that was
-measured to `benchmarks/results/`; the last line is JSON.
+and masks of `versions_probe.py`. It needs pip, the network, and `python3.12` on the
+PATH for releases that this Python is too old for. An environment takes two to four
+minutes on two CPU cores. The tables go to `docs/versions.md`, all that was measured to
+`benchmarks/results/`; the last line is JSON.
 """
 
 import argparse
@@ -28,18 +29,21 @@ from benchmarks.versions_checks import measure
 
 ROOT = Path(__file__).parent.parent
 
-# jax, the month of its release, and a flax of that time that asks for no newer jax.
-# The flax before the oldest that is supported stands beside it.
+# jax, the month of its release, a flax of that time that asks for no newer jax, and the
+# oldest Python that both they and jdrop run on. Beside the oldest jax that works stands
+# the flax before the oldest that does.
 RELEASES = (
-    ("0.4.38", "2024-12", "0.10.2"),
-    ("0.5.3", "2025-03", "0.10.5"),
-    ("0.6.2", "2025-06", "0.11.0"),
-    ("0.7.0", "2025-07", "0.10.7"),
-    ("0.7.0", "2025-07", "0.11.0"),
-    ("0.7.2", "2025-09", "0.12.0"),
-    ("0.8.3", "2026-01", "0.12.3"),
-    ("0.9.2", "2026-03", "0.12.6"),
-    ("0.10.2", "2026-06", "0.12.8"),
+    ("0.4.38", "2024-12", "0.10.2", "3.11"),
+    ("0.5.3", "2025-03", "0.10.5", "3.11"),
+    ("0.6.2", "2025-06", "0.11.0", "3.11"),
+    ("0.7.0", "2025-07", "0.10.7", "3.11"),
+    ("0.7.0", "2025-07", "0.11.0", "3.11"),
+    ("0.7.2", "2025-09", "0.12.0", "3.11"),
+    ("0.8.3", "2026-01", "0.12.3", "3.11"),
+    ("0.9.2", "2026-03", "0.12.6", "3.11"),
+    ("0.10.2", "2026-06", "0.12.8", "3.11"),
+    ("0.11.2", "2026-09", "0.12.10", "3.12"),
+    ("0.12.0.1", "2026-10", "0.12.12", "3.12"),
 )
 
 
@@ -50,16 +54,15 @@ def main() -> None:
     environments = []
     with temporary_folder(args.keep) as folder:
         wheel = versions_env.build_wheel(ROOT, folder)
-        for jax, released, flax in chosen:
+        for jax, released, flax, python in chosen:
             say(f"jax {jax}, flax {flax}")
-            found = measure(folder, jax, flax, wheel, keep=bool(args.keep))
+            found = measure(folder, jax, flax, python, wheel, keep=bool(args.keep))
             environments.append({"released": released, **found})
             reasons = dict.fromkeys(versions_page.failures(found).values())
             say(f"  {'; '.join(reasons) or 'works'}")
     report = {
         "date": datetime.date.today().isoformat(),
         "wheel": wheel.name,
-        "python": platform.python_version(),
         "hardware": hardware(),
         "environments": environments,
     }

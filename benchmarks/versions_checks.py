@@ -28,17 +28,17 @@ TIMEOUT_SECONDS = 600
 
 
 def measure(
-    folder: Path, jax: str, flax: str, wheel: Path, *, keep: bool
+    folder: Path, jax: str, flax: str, python: str, wheel: Path, *, keep: bool
 ) -> dict[str, Any]:
     """Makes one environment and returns what works in it."""
     found: dict[str, Any] = {"jax": jax, "flax": flax}
     packages = (f"jax=={jax}", f"flax=={flax}", "flatbuffers")
     with versions_env.environment(
-        folder / f"{jax}-{flax}", packages, wheel, keep=keep
+        folder / f"{jax}-{flax}", python, packages, wheel, keep=keep
     ) as made:
         if isinstance(made, str):
-            return {**found, "install": made}
-        found["numpy"] = versions_env.version(made, "numpy")
+            return {**found, "python": python, "install": made}
+        found |= versions_env.versions(made)
         found["install"] = None
         found["golden"] = golden(made)
         found["checks"] = probe(made, "checks", {})

@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def build_wheel(root: Path, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def environment(
-    folder: Path, packages: tuple[str, ...], wheel: Path, *, keep: bool
+    folder: Path, oldest: str, packages: tuple[str, ...], wheel: Path, *, keep: bool
 ) -> Iterator[Path | str]:
     """Makes an environment that vanishes afterwards, unless it is to be kept.
 
@@ -40,6 +39,7 @@ def environment(
 
     Args:
       folder: Where to make it.
+      oldest: The oldest Python that will do, such as "3.12".
       packages: What pip installs.
       wheel: The wheel to check.
       keep: Whether to leave the folder, and to use one that is there.
@@ -51,8 +51,8 @@ def environment(
     stamp = folder / "packages.txt"
     try:
         if not stamp.exists() or stamp.read_text() != "\n".join(packages):
-            venv.create(folder, clear=True, with_pip=True)
-            if failure := install(python, *packages):
+            failure = create(folder, oldest) or install(python, *packages)
+            if failure:
                 yield failure
                 return
             stamp.write_text("\n".join(packages))
@@ -60,6 +60,18 @@ def environment(
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def create(folder: Path, oldest: str) -> str | None:
+    """Makes an empty environment; returns None, or why it could not."""
+    running = sys.version_info >= tuple(map(int, oldest.split(".")))
+    python = sys.executable if running else f"python{oldest}"
+    command = [python, "-m", "venv", "--clear", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"needs python{oldest}, which is not on the PATH"
+    return None
 
 
 def install(python: Path, *words: str) -> str | None:
@@ -75,10 +87,9 @@ def install(python: Path, *words: str) -> str | None:
     return f"pip ended with status {done.returncode}"
 
 
-def version(python: Path, package: str) -> str:
-    """The installed version of a package."""
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+def versions(python: Path) -> dict[str, str]:
+    """The versions of Python and NumPy."""
+    code = "import platform, numpy; print(platform.python_version(), numpy.__version__)"
     command = [str(python), "-I", "-c", code]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(zip(("python", "numpy"), done.stdout.split(), strict=True))

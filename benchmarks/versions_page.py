@@ -26,12 +26,13 @@ JAX, which supports the releases of at least the last 45 and 24 months
 
 ## What works
 
-Each row is a fresh virtual environment with a wheel of jdrop, on two virtual CPU
-devices. *Golden* counts the ways in which `python -m jdrop` drew the golden vectors, of
-those that this JAX has. *Transforms* are jit, vmap, scan, remat, grad and a traced
-rate; *export* is a program serialised and read again; *auto* and *explicit* are an
-array cut along each axis, over a mesh whose axes are left to the compiler or are part
-of the type; *linen* and *nnx* are the modules, bit for bit what the function is.
+Each row is a fresh virtual environment with a wheel of jdrop and whatever else pip
+chooses, on two virtual CPU devices. *Golden* counts the ways in which `python -m jdrop`
+drew the golden vectors, of those that this JAX has. *Transforms* are jit, vmap, scan,
+remat, grad and a traced rate; *export* is a program serialised and read again; *auto*
+and *explicit* are an array cut along each axis, over a mesh whose axes are left to the
+compiler or are part of the type; *linen* and *nnx* are the modules, bit for bit what
+the function is.
 """
 
 MASKS = """\
@@ -70,7 +71,7 @@ COMMAND = """\
 
     python -m benchmarks.versions
 
-On {date}, `{wheel}`, Python {python}, {hardware}.
+On {date}, `{wheel}`, {hardware}.
 All that was measured: `benchmarks/results/versions-{date}.json`.
 """
 
@@ -122,13 +123,13 @@ def render(report: dict[str, Any]) -> str:
 
 
 def _check_table(environments: Sequence[Environment]) -> str:
-    header = ("jax", "of", "flax", "numpy", "golden", *CHECKS, "supported")
+    header = ["jax", "of", "flax", "Python", "numpy", "golden", *CHECKS, "supported"]
     return _table(header, map(_check_row, environments))
 
 
 def _check_row(environment: Environment) -> list[str]:
     failed = failures(environment)
-    row = [environment[name] for name in ("jax", "released", "flax")]
+    row = [environment[name] for name in ("jax", "released", "flax", "python")]
     if "install" in failed:
         return [*row, "not installed", *[NOTHING] * (len(CHECKS) + 1), "no"]
     checks, report = environment["checks"], environment["golden"]["report"]
