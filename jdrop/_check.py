@@ -172,10 +172,15 @@ def check_path(path: tuple[Any, ...]) -> list[Any]:
 
 
 def check_size(rows: int, lanes: int, max_rows: int, max_lanes: int) -> None:
-    """Raises if a mask would need more counters than the stream has."""
+    """Raises if a mask would need more counters than the stream has.
+
+    A symbolic size, in an exported program, is trusted.
+    """
+    if not isinstance(rows, int) or not isinstance(lanes, int):
+        return
     if rows > max_rows or lanes > max_lanes:
         raise ValueError(
-            f"the stream numbers at most 2^32 rows of at most {max_lanes} elements; "
+            f"the stream numbers {max_rows} rows of {max_lanes} elements at most; "
             f"got {rows} rows of {lanes}. Split the array and use a key for each part."
         )
 

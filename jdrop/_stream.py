@@ -27,7 +27,7 @@ LANES = 32
 PAIRS = 16
 """Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
 
-MAX_ROWS = 2**32
+MAX_ROWS = 2**32 - 1
 MAX_LANES = 2**32 // PAIRS * LANES
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and
@@ -208,7 +208,7 @@ def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax
         index = lax.broadcasted_iota(jnp.uint32, along, axis)
         if axis == 0:
             index = index + offset
-        row = row + index * np.uint32(math.prod(rows[axis + 1 :]) % MAX_ROWS)
+        row = row + index * jnp.uint32(math.prod(rows[axis + 1 :]))
     word = lax.broadcasted_iota(jnp.uint32, (*ones, shape[-1]), len(rows))
     return row, word
 

@@ -33,8 +33,6 @@ UNJUDGED = {
     "Gaussian dropout, rate 1",
     "drop block, 7x7, block 7, rate 0.1: dropped",
 }
-# Row bounds and layouts compare symbolic sizes with numbers, which JAX cannot decide.
-FALLS_SHORT = {"exported with a symbolic batch size"}
 ERRORS = {
     "rate -0.5, x = 1": "ValueError",
     "rate 1.5, x = 1": "ValueError",
@@ -59,7 +57,7 @@ def jdrop_peer():
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in PROBES if row.title not in UNJUDGED | FALLS_SHORT],
+    [row for row in PROBES if row.title not in UNJUDGED],
     ids=lambda row: row.title,
 )
 def test_jdrop_meets(row, jdrop_peer):
@@ -72,7 +70,7 @@ def test_jdrop_meets(row, jdrop_peer):
 def test_every_exception_names_a_row():
     titles = [row.title for row in PROBES]
     assert len(set(titles)) == len(titles)
-    assert UNJUDGED | FALLS_SHORT | set(ERRORS) <= set(titles)
+    assert UNJUDGED | set(ERRORS) <= set(titles)
 
 
 @pytest.mark.usefixtures("standard_promotion")

@@ -53,6 +53,16 @@ def test_same_under_every_transform(case, transform):
     assert_same(got, run(case))
 
 
+@pytest.mark.parametrize("sizes", ["b, 40", "b, t, 40", "b, 8, 5"])
+def test_export_with_symbolic_sizes(case, sizes):
+    shape = jax.export.symbolic_shape(sizes)
+    exported = jax.export.export(jax.jit(lambda x: run(case, x=x)))(
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+    )
+    x = X.reshape([4, 6, 40][-len(shape) :] if "t" in sizes else [-1, *shape[1:]])
+    assert_same(exported.call(x), run(case, x=x))
+
+
 @pytest.mark.parametrize("implementation", KEY_IMPLEMENTATIONS)
 def test_vmap_over_keys_is_a_loop(case, implementation):
     keys = jax.random.split(jax.random.key(3, impl=implementation), 3)
