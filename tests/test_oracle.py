@@ -1,7 +1,6 @@
 """The library, bit for bit against the oracle, which is docs/stream.md in NumPy."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -128,14 +127,6 @@ def test_any_key_rate_and_offset(kind, data):
     assert mask.rate == drawn[2]
 
 
-@pytest.mark.parametrize("shape", [(3, 70_000), (70_001, 33), (2**16 + 3, 1), (2**17,)])
-def test_large(shape):
-    rate = 0.25
-    words = [7, 2**31]
-    mask = jdrop.sample_mask(make_key("threefry2x32", words), shape, rate)
-    np.testing.assert_array_equal(mask.words, oracle.words(words, shape, rate))
-
-
 @settings(max_examples=200)
 @given(layouts(), any_rate, key_words("rbg"), uint32)
 def test_the_fold_is_the_comparison(layout, rate, words, offset):
@@ -181,14 +172,3 @@ def test_any_name(kind, data):
     if kind in KEY_IMPLEMENTATIONS:
         derived = jax.random.key_data(derived)
     assert derived.tolist() == oracle.key_for(words, *path).tolist()
-
-
-def test_row_numbers_wrap():
-    """Beyond 2^32 rows in all, row numbers start again, as section 3.3 says."""
-    shape, offset = (3, 3, 40), 2**31
-    mask = jdrop.sample_mask(make_key("legacy of 1", [9]), shape, 0.5, offset=offset)
-    row = (offset * math.prod(shape[1:-1])) % 2**32
-    assert oracle.row_numbers([3, 3], offset)[0, 0] == row
-    np.testing.assert_array_equal(
-        mask.words, oracle.words([9], shape, 0.5, offset=offset)
-    )

@@ -117,19 +117,6 @@ def test_one_key_for_several_steps_raises():
             parts(make_key(), lambda key: key)
 
 
-def test_rate_of_double_precision_is_rounded_once():
-    """Ties of 16 digits, and the float64 numbers beside them."""
-    with jax.enable_x64(True):
-        traced = jax.jit(words)
-        for k in (301, 302, 30_001, 60_002):
-            tie = (k + 0.5) / 2**16
-            for rate in (tie, np.nextafter(tie, 0), np.nextafter(tie, 1)):
-                expected = oracle.words(WORDS, SHAPE, rate)
-                for number in (float(rate), np.float64(rate), jnp.float64(rate)):
-                    np.testing.assert_array_equal(words(number), expected)
-                    np.testing.assert_array_equal(traced(number), expected)
-
-
 @given(any_rate, any_rate)
 def test_masks_are_nested_over_any_rates(one, other):
     draw = jax.jit(words)
