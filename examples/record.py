@@ -23,8 +23,8 @@ def default_directory(name: str) -> Path:
       A path under `runs`.
     """
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    candidates = [Path("runs", stem), *(Path("runs", f"{stem}-{i}") for i in range(99))]
-    return next(path for path in candidates if not path.exists())
+    names = (stem, *(f"{stem}-{i}" for i in range(2, 100)))
+    return next(path for path in map(Path("runs").joinpath, names) if not path.exists())
 
 
 class Record:

@@ -40,7 +40,7 @@ def run(options: Options) -> dict[str, Any]:
     name = f"{options.dataset}-{options.model}-{options.flax}"
     directory = options.out or default_directory(name)
     with Record(directory, overwrite=options.overwrite) as record:
-        spec = _architecture(options, classes)
+        spec = choose_architecture(options, classes)
         state = _initial_state(options, spec, train, batch_size)
         if not options.quiet:
             Console().print(report.layer_table(spec, state.params))
@@ -88,7 +88,16 @@ def _batch_size(options: Options, examples: int) -> int:
     return options.batch_size
 
 
-def _architecture(options: Options, classes: int) -> Architecture:
+def choose_architecture(options: Options, classes: int) -> Architecture:
+    """Makes the architecture that is asked for.
+
+    Args:
+      options: The model, its variant and its rates.
+      classes: Width of the last layer.
+
+    Returns:
+      The architecture.
+    """
     if options.model == "mlp":
         return architecture.mlp(classes, options.rate, options.input_rate)
     if options.model == "alpha_mlp":
