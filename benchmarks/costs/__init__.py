@@ -4,8 +4,8 @@
 - `timing`: the clock.
 - `regimes`: the states of memory, and a process for each.
 - `sections`: the process that measures. It runs `faults`, `operations` (over the
-  arrays of `plan`), `calls`, `train_step`, `memory`, `growth`, `scaling` and
-  `inspection`.
+  arrays of `plan`), `calls`, `train_step`, `memory` with `peak`, `growth`, `scaling`
+  and `inspection`.
 - `program`, `counting`: what is read off compiled programs and counted exactly.
 - `machine`: hardware and versions.
 - `targets`: the verdicts.

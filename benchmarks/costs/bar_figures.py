@@ -5,16 +5,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from benchmarks.costs.contestants import NOTHING
 from benchmarks.costs.palette import COLOURS, NAMES, label, legend
 from benchmarks.costs.regimes import Record
-from benchmarks.costs.targets import NOTHING
 
 
 def memory(records: list[Record]) -> Figure:
     """Bytes kept per element, and the peak of a step with and without checkpoint."""
     residual = next(record for record in records if record["kind"] == "residual")
     peaks = [record for record in records if record["kind"] == "peak"]
-    figure, panels = plt.subplots(1, 1 + len(peaks), figsize=(10, 3.6), squeeze=False)
+    count = 1 + len(peaks)
+    figure, panels = plt.subplots(1, count, figsize=(4.6 * count, 3.8), squeeze=False)
     axes = panels[0][0]
     results = residual["results"]
     kept = {n: results[n]["bytes_per_element"] for n in reversed(NAMES) if n in results}
@@ -28,8 +29,8 @@ def memory(records: list[Record]) -> Figure:
     )
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
-    if peaks:
-        _peaks(panels[0][1], peaks[0])
+    for panel, record in zip(panels[0][1:], peaks, strict=True):
+        _peaks(panel, record)
     return figure
 
 
@@ -47,8 +48,8 @@ def _peaks(axes: Axes, record: Record) -> None:
         axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), [label(n) for n in names])
     axes.set(
-        title="A step's temporary memory; pale: with jax.checkpoint",
-        xlabel=f"MiB, {record['case']}, {record['tokens']} tokens",
+        title="Temporary memory of a step\n(pale: with jax.checkpoint)",
+        xlabel=f"MiB; {record['case']}, {record['tokens']} tokens",
     )
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)

@@ -20,6 +20,7 @@ class Drop(Protocol):
 
 
 FLOOR = "x * c"
+NOTHING = "no dropout"
 KEY_IMPLEMENTATIONS = ("threefry2x32", "rbg", "philox4x32")
 # A name is a library and the kind of its key, so that "flax" is in several.
 JDROP = "jdrop, threefry2x32"

@@ -104,7 +104,7 @@ def _work(records: list[Record]) -> str:
             record["contestant"],
             record["rate"],
             f"{record['blocks_per_element']:.5g}",
-            f"{record['integer_operations_per_element']:.4g}",
+            f"{record.get('integer_operations_per_element', ''):.4}",
         ]
         for record in records
         if record["kind"] == "work"

@@ -5,7 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.costs.contestants import FLOOR, JDROP
 from benchmarks.costs.palette import COLOURS, NAMES, label, legend
@@ -30,7 +30,7 @@ def rates(records: list[Record]) -> Figure:
         rates = sorted({record["rate"] for record in own})
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.set_xlim(rates[0] - 0.05, rates[-1] + 0.05)
-        _multiples(axes)
+        _logarithmic(axes)
     panels[0][0].set_ylabel("time of a forward pass / time of x * c")
     legend(figure, panels[0][0])
     return figure
@@ -41,12 +41,11 @@ def sizes(records: list[Record]) -> Figure:
     records = [record for record in records if record["kind"] == "growth"]
     figure, (ratio, time) = plt.subplots(1, 2, figsize=(9, 4))
     _lines(ratio, records, "elements", "ratio")
-    _multiples(ratio)
+    _logarithmic(ratio)
     ratio.set(title="Ratio to x * c", xlabel="elements", xscale="log")
     _lines(time, records, "elements", "seconds", with_floor=True)
     time.set(title="Nanoseconds an element", xlabel="elements", xscale="log")
-    time.set_yscale("log")
-    time.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    _logarithmic(time)
     legend(figure, time)
     return figure
 
@@ -74,9 +73,8 @@ def _lines(
         axes.axhline(1, color=COLOURS[FLOOR], linestyle="--", label=FLOOR)
 
 
-def _multiples(axes: Axes) -> None:
+def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
-    bottom, top = axes.get_ylim()
-    ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50, 100, 200) if bottom <= t <= top]
-    axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

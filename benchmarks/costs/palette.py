@@ -5,8 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.costs.contestants import FLOOR, JDROP
-from benchmarks.costs.targets import NOTHING
+from benchmarks.costs.contestants import FLOOR, JDROP, NOTHING
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.costs.cells import shape
-from benchmarks.costs.contestants import FLAX, FLOOR, JDROP
+from benchmarks.costs.contestants import FLAX, FLOOR, JDROP, NOTHING
 from benchmarks.costs.regimes import Record
 
-NOTHING = "no dropout"
 # Beyond the caches the time of any pass is linear; a slope above this is not.
 SLOPE_LIMIT = 1.05
 

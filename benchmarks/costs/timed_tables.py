@@ -88,7 +88,7 @@ def _overview(record: Record) -> list[str]:
         record["regime"],
         f"{seconds(own['seconds'][1])}, {own['ratio'][1]:.3g}",
         f"{seconds(other['seconds'][1])}, {other['ratio'][1]:.3g} ({rival})",
-        fastest(record),
+        fastest(record).removesuffix(", threefry2x32"),
     ]
 
 

@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks.costs.contestants import SHORT_LIST, gather
+from benchmarks.costs.contestants import NOTHING, SHORT_LIST, gather
 from benchmarks.costs.regimes import Record, Settings
 from benchmarks.costs.timing import compete, jitted
 
 Weights = list[dict[str, jax.Array]]
 Drop = Callable[[jax.Array, jax.Array], jax.Array]
 
-NOTHING = "no dropout"
 CLASSES = 10
 LEARNING_RATE = 0.1
 # By name: batch, shape of an image, widths; an image with channels is convolved.
