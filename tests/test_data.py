@@ -49,6 +49,8 @@ with tfds.core.registered.skip_registration():
 
         name = "mnist"
         VERSION = tfds.core.Version("3.0.1")
+        # As bytes, an image is stored without TensorFlow.
+        encode = staticmethod(png)
 
         def _info(self) -> Any:
             features = {
@@ -68,8 +70,7 @@ with tfds.core.registered.skip_registration():
         def _generate_examples(self, count: int, start: int) -> Iterator[Any]:
             images, labels = upscaled(count, start)
             for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-                # As bytes, an image is stored without TensorFlow.
-                yield i, {"image": png(image), "label": int(label)}
+                yield i, {"image": self.encode(image), "label": int(label)}
 
 
 @pytest.fixture(scope="module")
@@ -262,11 +263,19 @@ def test_a_tfrecord_with_tensorflow(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
 
 
-@NEEDS_TENSORFLOW
+@pytest.mark.parametrize(
+    "encode", [png, pytest.param(lambda image: image, marks=NEEDS_TENSORFLOW)]
+)
 def test_a_data_set_is_prepared_where_it_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: SmallMnist(data_dir))
+    def builder(name: str, data_dir: str) -> Any:
+        return SmallMnist(data_dir=data_dir)
+
+    monkeypatch.setattr(SmallMnist, "encode", staticmethod(encode))
+    monkeypatch.setattr(tfds, "builder", builder)
+    monkeypatch.setattr(tfds_data, "PREPARATION", ())
     train, _, _ = tfds_data.load("mnist", str(tmp_path), download=True)
     np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
+    # A format that is read without TensorFlow.
     assert list(tmp_path.glob("mnist/3.0.1/*.array_record*"))
