@@ -4,6 +4,7 @@ The evidence in `docs/statistics.md`, from nothing (dieharder is a Debian packag
 
     python -m benchmarks.randomness laws
     python -m benchmarks.randomness battery
+    python -m benchmarks.randomness battery --reference
     python -m benchmarks.randomness battery --control "4 rounds" --layouts row
     python -m benchmarks.randomness report
 """
@@ -17,8 +18,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.randomness import battery, evidence, layouts, record, report, samples
-from benchmarks.randomness.controls import CONTROLS, sound
+from benchmarks.randomness import (
+    battery,
+    dieharder,
+    evidence,
+    layouts,
+    record,
+    report,
+    samples,
+)
+from benchmarks.randomness.controls import CONTROLS, Draw, sound
+from benchmarks.randomness.dieharder import Source
+
+FULL_SIZE = ("sound", "8 rounds", "12 rounds")
+"""Draws that get the full amount of data; the other controls fail with less."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_stream(options: argparse.Namespace) -> None:
     """Writes a layout as raw little-endian words to standard output."""
-    left = options.bytes
-    draw = CONTROLS.get(options.control, sound)
+    left, draw = options.bytes, _draw(options, [options.layout])
     for chunk in layouts.stream(options.layout, draw, options.seed):
         octets = chunk.astype("<u4", copy=False).tobytes()[:left]
         try:
@@ -48,43 +60,72 @@ def write_stream(options: argparse.Namespace) -> None:
 
 
 def run_battery(options: argparse.Namespace) -> None:
-    """Runs dieharder on each layout, and records every layout as it ends."""
+    """Runs dieharder on each layout, and replaces what is recorded of the layout."""
     if shutil.which("dieharder") is None:
         sys.exit("dieharder is not installed: apt-get install dieharder (Debian).")
-    content = record.load(record.BATTERY)
-    for layout in options.layouts:
-        run = _run_layout(options, layout)
-        content.setdefault(options.control or "sound", {})[layout] = run
-        record.save(record.BATTERY, content)
-
-
-def _run_layout(options: argparse.Namespace, layout: str) -> dict[str, Any]:
-    draw = CONTROLS.get(options.control, sound)
-    tests = [test for test in battery.TESTS if test.number in options.tests]
-    seed = options.seed + 1000 * list(layouts.LAYOUTS).index(layout)
+    if options.reference:
+        return _run_reference(options)
+    draw = _draw(options, options.layouts)
     # A control is meant to fail: there is nothing to resolve.
     reruns = 0 if options.control else battery.RERUNS
+    for layout in options.layouts:
+        source = dieharder.masks(layout, draw)
+        seed = options.seed + 1000 * list(layouts.LAYOUTS).index(layout)
+        run = _run_tests(options, layout, source, seed, reruns)
+        _record(options, options.control or "sound", layout, run)
+
+
+def _run_reference(options: argparse.Namespace) -> None:
+    """The same tests, as often as there are layouts, on a generator beyond doubt."""
+    for number in range(len(layouts.LAYOUTS)):
+        seed = options.seed + 1000 * number
+        run = _run_tests(options, "AES", dieharder.aes, seed, reruns=0)
+        _record(options, "reference", f"AES {number + 1}", run)
+
+
+def _run_tests(
+    options: argparse.Namespace, name: str, source: Source, seed: int, reruns: int
+) -> dict[str, Any]:
+    tests = [test for test in battery.TESTS if test.number in options.tests]
     before, outcomes = os.times(), []
-    for outcome in battery.run_layout(layout, draw, tests, seed, reruns):
+    for outcome in battery.run_tests(name, source, tests, seed, reruns):
         print(*dataclasses.astuple(outcome), sep="\t", flush=True)
         outcomes.append(dataclasses.asdict(outcome))
-    run = record.context(options.command_line)
-    run["versions"]["dieharder"] = battery.version()
-    run["cpu_seconds"] = round(sum(os.times()[:4]) - sum(before[:4]))
-    return run | {"outcomes": outcomes}
+    seconds = round(sum(os.times()[:4]) - sum(before[:4]))
+    return {"cpu_seconds": seconds, "outcomes": outcomes}
+
+
+def _record(
+    options: argparse.Namespace, draw: str, layout: str, run: dict[str, Any]
+) -> None:
+    """Records a run at once: a later one may be cut short."""
+    about = record.context(options.command_line)
+    about["versions"]["dieharder"] = dieharder.version()
+    content = record.load(record.BATTERY)
+    content.setdefault(draw, {})[layout] = about | run
+    record.save(record.BATTERY, content)
+
+
+def _draw(options: argparse.Namespace, names: Sequence[str]) -> Draw:
+    """The draw that the options ask for; digits come from the sound one only."""
+    if options.control is None:
+        return sound
+    if "digits" in names:
+        sys.exit("The layout 'digits' bypasses the draw: name others for a control.")
+    return CONTROLS[options.control]
 
 
 def run_laws(options: argparse.Namespace) -> None:
     """Applies every law to the sound draw and to every control."""
-    sizes = {"sound": samples.FULL, **dict.fromkeys(CONTROLS, samples.SHORT)}
     content = record.context(options.command_line)
     content["draws"] = {}
     for name, draw in {"sound": sound, **CONTROLS}.items():
-        findings = evidence.judge(draw, sizes[name], options.seed)
+        sizes = samples.FULL if name in FULL_SIZE else samples.SHORT
+        findings = evidence.judge(draw, sizes, options.seed)
         failed = [finding for finding in findings if finding.failed]
         print(f"{name}: {len(failed)} of {len(findings)} laws fail", flush=True)
         content["draws"][name] = {
-            "sizes": dataclasses.asdict(sizes[name]),
+            "sizes": dataclasses.asdict(sizes),
             "findings": [dataclasses.asdict(finding) for finding in findings],
         }
     record.save(record.LAWS, content)
@@ -93,9 +134,10 @@ def run_laws(options: argparse.Namespace) -> None:
 def write_report(options: argparse.Namespace) -> None:
     """Writes the page of the results recorded so far."""
     del options
-    report.PAGE.write_text(
-        report.page(record.load(record.LAWS), record.load(record.BATTERY))
-    )
+    laws, runs = record.load(record.LAWS), record.load(record.BATTERY)
+    if not laws or not {"sound", "reference"} <= runs.keys():
+        sys.exit("There is nothing to report: run the commands above it first.")
+    report.PAGE.write_text(report.page(laws, runs))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,6 +167,9 @@ def _parser() -> argparse.ArgumentParser:
             )
             command.add_argument(
                 "--tests", nargs="+", type=int, choices=numbers, default=numbers
+            )
+            command.add_argument(
+                "--reference", action="store_true", help="test AES instead of masks"
             )
     return parser
 

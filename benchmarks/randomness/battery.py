@@ -1,15 +1,10 @@
-"""Runs dieharder, a public battery of tests, on streams of masks."""
+"""A selection from dieharder, a public battery of tests, and what it reports."""
 
 import dataclasses
-import os
-import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from benchmarks.randomness.controls import Draw
-from benchmarks.randomness.layouts import stream
-from benchmarks.randomness.packed import Words
+from benchmarks.randomness.dieharder import Source
 
 
 class Test(NamedTuple):
@@ -48,8 +43,8 @@ class Outcome:
     """One p-value of the battery.
 
     Attributes:
-      layout: The layout of the stream.
-      seed: The seed of the stream.
+      layout: The layout of the stream, or the name of another source.
+      seed: Its seed.
       rerun: 0 for the first run, 1, 2, ... for those with other keys.
       test: dieharder's name of the test.
       number: dieharder's number of the test.
@@ -57,7 +52,7 @@ class Outcome:
       samples: The number of p-values that this one sums up.
       p_value: The p-value of the Kolmogorov-Smirnov test over all samples.
       assessment: dieharder's own word: PASSED, WEAK or FAILED.
-      megabytes: How much of the stream the test read, with what the pipe held.
+      megabytes: How much of a stream the test read, with what the pipe held.
     """
 
     layout: str
@@ -72,14 +67,14 @@ class Outcome:
     megabytes: float
 
 
-def run_layout(
-    layout: str, draw: Draw, tests: Iterable[Test], seed: int, reruns: int = RERUNS
+def run_tests(
+    name: str, source: Source, tests: Iterable[Test], seed: int, reruns: int = RERUNS
 ) -> Iterator[Outcome]:
     """Runs tests, each on a stream of its own, and reruns what is not PASSED.
 
     Args:
-      layout: A name in `LAYOUTS`.
-      draw: What draws the masks.
+      name: What to call the source.
+      source: Where the bits come from.
       tests: What to run.
       seed: Seed of the first test; the others and the reruns count on from it.
       reruns: How often a test that is not PASSED is run again with another key.
@@ -89,53 +84,32 @@ def run_layout(
     """
     for place, test in enumerate(tests):
         for rerun in range(1 + reruns):
-            outcomes = run_test(layout, draw, seed + place + 100 * rerun, rerun, test)
+            key = seed + place + 100 * rerun
+            outcomes = run_test(name, source, test, key, rerun)
             yield from outcomes
             if all(outcome.assessment == "PASSED" for outcome in outcomes):
                 break
 
 
 def run_test(
-    layout: str, draw: Draw, seed: int, rerun: int, test: Test
+    name: str, source: Source, test: Test, seed: int, rerun: int
 ) -> list[Outcome]:
-    """Feeds a fresh stream to one test, which may report several p-values."""
-    command = ["dieharder", "-g", "200", "-d", str(test.number), "-n", str(test.ntuple)]
+    """Runs one test, which may report several p-values."""
+    arguments = ["-d", str(test.number), "-n", str(test.ntuple)]
     if test.samples:
-        command += ["-p", str(test.samples)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        taken = feed(process.stdin.fileno(), stream(layout, draw, seed))
-        report = process.stdout.read().decode()
+        arguments += ["-p", str(test.samples)]
+    report, taken = source(arguments, seed)
     stamp: dict[str, Any] = {
-        "layout": layout,
+        "layout": name,
         "seed": seed,
         "rerun": rerun,
         "number": test.number,
+        "megabytes": round(taken / 1e6, 1),
     }
-    outcomes = [
-        Outcome(**stamp, **line, megabytes=round(taken / 1e6, 1))
-        for line in parse(report)
-    ]
+    outcomes = [Outcome(**stamp, **line) for line in parse(report)]
     if not outcomes:
-        raise RuntimeError(f"{' '.join(command)} reported no p-value:\n{report}")
+        raise RuntimeError(f"dieharder {' '.join(arguments)} has no result:\n{report}")
     return outcomes
-
-
-def feed(pipe: int, chunks: Iterable[Words]) -> int:
-    """Writes chunks into a pipe until its reader closes it; returns the bytes taken."""
-    taken = 0
-    try:
-        for chunk in chunks:
-            octets = memoryview(chunk.astype("<u4", copy=False).tobytes())
-            while octets:
-                written = os.write(pipe, octets)
-                taken += written
-                octets = octets[written:]
-    except BrokenPipeError:
-        pass
-    return taken
 
 
 def parse(report: str) -> Iterator[dict[str, Any]]:
@@ -150,10 +124,3 @@ def parse(report: str) -> Iterator[dict[str, Any]]:
                 "p_value": float(fields[4]),
                 "assessment": fields[5],
             }
-
-
-def version() -> str:
-    """The version of dieharder, from the banner over its list of tests."""
-    listed = subprocess.run(["dieharder", "-l"], capture_output=True, text=True)
-    found = re.search(r"version (\S+)", listed.stdout)
-    return found[1] if found else "unknown"

@@ -85,6 +85,7 @@ def _second_words(words: jax.Array, others: jax.Array) -> jax.Array:
 CONTROLS: dict[str, Draw] = {
     "4 rounds": few_rounds(1),
     "8 rounds": few_rounds(2),
+    "12 rounds": few_rounds(3),
     "repeated lane": repeated_lane,
     "shifted lanes": shifted_lanes,
     "antithetic words": antithetic,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.randomness.controls import Draw, sound
+from benchmarks.randomness.controls import Draw
 from benchmarks.randomness.packed import LANES, Words
 from jdrop import _stream
 
@@ -91,8 +91,6 @@ def stream(layout: str, draw: Draw, seed: int) -> Iterator[Words]:
     Yields:
       Arrays of uint32 words, 2^21 at a time.
     """
-    if layout == "digits" and draw is not sound:
-        raise ValueError("The layout 'digits' bypasses the draw: take another for it.")
     make = _compiled(layout, draw)
     for number in itertools.count():
         key = jax.random.key(seed + number // (2**32 // CHUNK))

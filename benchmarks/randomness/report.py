@@ -29,12 +29,13 @@ def page(laws: Record, battery: Record) -> str:
         _runs(laws, battery),
         text.LAWS.format(**_sizes(laws, "sound")),
         _laws(laws),
-        text.CONTROLS.format(**_sizes(laws, next(iter(CONTROLS)))),
+        text.CONTROLS.format(**_sizes(laws, "repeated lane")),
         _controls(laws),
         text.SENSITIVITY,
         _sensitivity(laws["draws"]["sound"]),
         text.BATTERY,
         report_battery.totals(battery),
+        report_battery.against_reference(battery),
         text.RERUNS,
         report_battery.reruns(battery["sound"]),
         text.LIMITS,
@@ -108,12 +109,14 @@ def _controls(laws: Record) -> str:
         findings = _findings(laws, name)
         worst = min(findings, key=lambda finding: finding.p_value)
         failed = sum(finding.failed for finding in findings)
+        full = _sizes(laws, name) == _sizes(laws, "sound")
         rows.append(
-            [name, text.BROKEN[name], f"{failed} of {len(findings)}"]
+            [name, text.BROKEN[name], "full" if full else "less"]
+            + [f"{failed} of {len(findings)}"]
             + [f"{worst.law}, rate {worst.rate:.3g}", _tiny(worst.adjusted)]
         )
-    head = ["control", "what is wrong", "tests failed", "the strongest", "adjusted p"]
-    return table(head, rows)
+    head = ["control", "what is wrong", "data", "tests failed", "the strongest"]
+    return table([*head, "adjusted p"], rows)
 
 
 def _tiny(p_value: float) -> str:

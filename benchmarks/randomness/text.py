@@ -45,15 +45,17 @@ family-wise level (Holm).
 CONTROLS = """
 ### The laws can fail
 
-Each control breaks the draw on purpose, and goes through the same laws, at the same
-level, with far less data: {keys} masks of shape {shape}, and {small_keys} of shape
-{small_shape} for each way to derive keys. A control that fails no test marks the limit
-of what so little data shows.
+Each control breaks the draw on purpose, and goes through the same laws at the same
+level. Most of them need far less data than the library was given: {keys} masks of shape
+{shape}, and {small_keys} of shape {small_shape} for each way to derive keys. Too few
+rounds are a subtler fault, and get the full amount. A control that fails no test marks
+the limit of what the laws see.
 """
 
 BROKEN = {
     "4 rounds": "the block cipher has 4 rounds instead of 20",
-    "8 rounds": "the block cipher has 8 rounds instead of 20",
+    "8 rounds": "the same with 8 rounds",
+    "12 rounds": "the same with 12 rounds",
     "repeated lane": "lane 20 of every word repeats lane 3",
     "shifted lanes": "every second word is the one before it, rotated by 7 lanes",
     "antithetic words": "every second word takes 1 - U for the U of the one before it",
@@ -88,14 +90,16 @@ are the tests that dieharder itself calls suspect (OPSO, OQSO, DNA) or not to be
 - `lanes`: one lane of 2^21 words of a row, then the next lane of the same words;
 - `digits`: all 32 digits of every word of a row, of which a rate uses the first few.
 
-dieharder calls a p-value WEAK below 0.005 or above 0.995, which one in a hundred is by
-chance, and FAILED below 1e-6 or above 1 - 1e-6. The 30 p-values of `sts_serial` come
-from the same data and are not independent.
+dieharder calls a p-value WEAK below 0.005 or above 0.995, and FAILED below 1e-6 or
+above 1 - 1e-6. The 30 p-values of `sts_serial` come from the same data. To see how
+often a generator beyond doubt is WEAK, dieharder's own AES goes through the same tests.
 """
 
 RERUNS = """
-What was not PASSED at first was run again with other keys, until all p-values of the
-test were PASSED or three times:
+A test with a p-value that was not PASSED was run again under other keys, until all its
+p-values were, or three times. These are the p-values that were not PASSED under some
+key, with their values under all the keys that were tried; a fault of the stream would
+show under each of them.
 """
 
 LIMITS = """

@@ -1,0 +1,186 @@
+"""The evidence of docs/statistics.md: a short version of it, and the laws themselves.
+
+Everything is seeded, so that a law that holds once holds always.
+"""
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.randomness import evidence, laws, packed, record, report, samples
+from benchmarks.randomness.controls import CONTROLS, sound
+
+SEED = 1
+
+
+def bernoulli(shape: tuple[int, ...], p: float, seed: int = 0) -> np.ndarray:
+    """Independent packed bits from NumPy's own generator."""
+    bits = np.random.default_rng(seed).random((*shape[:-1], 32 * shape[-1])) < p
+    return packed.pack(bits)
+
+
+# The library, and what is broken on purpose.
+
+
+def test_sound_draw_fails_no_law():
+    findings = evidence.judge(sound, samples.SHORT, SEED)
+    assert len(findings) == 23 * len(evidence.RATES) + 1
+    assert [finding for finding in findings if finding.failed] == []
+
+
+@pytest.mark.parametrize(
+    ("control", "rate", "law"),
+    [
+        ("4 rounds", 0.5, "count in all"),
+        ("4 rounds", 0.1, "one bit of the row"),
+        ("repeated lane", 0.1, "pairs of lanes"),
+        ("shifted lanes", 0.1, "lags along a row"),
+        ("shifted lanes", 0.9, "fold_in: pairs of positions"),
+        ("antithetic words", 0.5, "counts in rows"),
+        ("shared keys", 0.1, "seeds: lags"),
+        ("shared keys", 0.5, "repeated 64-bit blocks"),
+        ("shared keys", 1 / 3, "one bit of the key"),
+        ("8-digit rate", 0.1, "count in all"),
+        ("8-digit rate", 1e-3, "count in all"),
+    ],
+)
+def test_broken_draw_is_caught(control, rate, law):
+    findings = evidence.judge(CONTROLS[control], samples.SHORT, SEED, [rate])
+    assert law in {finding.law for finding in findings if finding.failed}
+
+
+# The laws.
+
+
+@pytest.mark.parametrize("p", [0.5, 0.1, 0.01])
+def test_p_values_of_dispersion_are_uniform(p):
+    counts = np.random.default_rng(0).binomial(32, p, (1000, 2000))
+    p_values = [laws.dispersion(row, 32, p) for row in counts]
+    assert stats.kstest(p_values, "uniform").pvalue > 1e-3
+
+
+def test_dispersion_fails_both_ways():
+    even = np.full(100, 50)
+    wide = np.where(np.arange(100) % 2, 40, 60)
+    assert laws.dispersion(even, 100, 0.5) < 1e-10
+    assert laws.dispersion(wide, 100, 0.5) < 1e-10
+
+
+def test_binomial_takes_the_smallest_of_exact_p_values():
+    seen = laws.binomial([5, 60], 100, 0.5)
+    assert seen == pytest.approx(2 * stats.binomtest(5, 100, 0.5).pvalue)
+
+
+def test_holm_by_hand():
+    adjusted = laws.holm([0.01, 0.04, 0.03, 0.5])
+    np.testing.assert_allclose(adjusted, [0.04, 0.09, 0.09, 0.5])
+
+
+@pytest.mark.parametrize("p", [0.5, 0.03])
+def test_laws_hold_for_independent_bits(p):
+    words = bernoulli((64, 16, 8), p)
+    others = bernoulli((3, 64, 16, 8), p, seed=1)
+    p_values = [
+        laws.lags_along_row(words, p, range(1, 130)),
+        laws.lags_along_axis(words, p, 0, range(1, 64)),
+        laws.lags_along_axis(words, p, 1, range(1, 16)),
+        laws.diagonals(words, p, range(1, 130)),
+        laws.matched(words, others, p),
+        laws.pairs_of_lanes(words.reshape(64, -1), p),
+        laws.runs(words, p, 16),
+        laws.runs(~words, 1 - p, 16),
+    ]
+    assert laws.holm(p_values).min() > 0.01
+
+
+@pytest.mark.parametrize("lag", [1, 31, 32, 45])
+def test_lag_is_seen_where_it_is(lag):
+    bits = np.random.default_rng(0).random((16, 4, 512)) < 0.5
+    words = packed.pack(bits | np.roll(bits, lag, axis=-1))
+    assert laws.lags_along_row(words, 0.75, [lag]) < 1e-6
+    assert laws.lags_along_row(words, 0.75, [lag + 1]) > 1e-3
+
+
+def test_runs_see_runs():
+    bits = np.zeros((8, 8, 1024), bool)
+    bits[..., ::8] = True
+    assert laws.runs(packed.pack(bits), 1 / 8, 4) < 1e-10
+
+
+def test_repeats_see_a_repeat():
+    blocks = np.random.default_rng(0).integers(0, 2**64, 10_000, dtype=np.uint64)
+    assert laws.repeats(blocks) == 1
+    assert laws.repeats(np.append(blocks, blocks[5])) < 1e-10
+
+
+# Counting in packed words.
+
+
+def test_packed_counts_are_those_of_bits():
+    words = bernoulli((5, 3, 2), 0.3)
+    bits = packed.unpack(words).astype(int)
+    np.testing.assert_array_equal(packed.pack(bits != 0), words)
+    np.testing.assert_array_equal(packed.count(words, -1), bits.sum(-1))
+    lanes = packed.count_lanes(words).reshape(3, 64)
+    np.testing.assert_array_equal(lanes, bits.sum(0))
+    flat = bits.reshape(-1, 64)
+    np.testing.assert_array_equal(packed.count_pairs(words), flat.T @ flat)
+
+
+@pytest.mark.parametrize("distance", [0, 1, 31, 32, 33, 64, 95])
+def test_ahead_shifts_a_row_and_fills_it_with_zeros(distance):
+    words = bernoulli((4, 3), 0.5)
+    bits = packed.unpack(words)
+    expected = np.zeros_like(bits)
+    expected[:, : 96 - distance] = bits[:, distance:]
+    np.testing.assert_array_equal(
+        packed.unpack(packed.ahead(words, distance)), expected
+    )
+
+
+@pytest.mark.parametrize(("size", "distance"), [(64, 1), (64, 5), (64, 63), (64, 40)])
+def test_pairs_are_disjoint(size, distance):
+    (first,) = np.nonzero(packed.firsts(size, distance))
+    both = np.concatenate([first, first + distance])
+    assert first.size > 0
+    assert both.max() < size
+    assert np.unique(both).size == both.size
+
+
+def test_flipped_keys_differ_in_one_bit():
+    keys = samples.consecutive_folds(SEED, 3)
+    changed = (
+        jax.random.key_data(samples.flipped(keys)) ^ jax.random.key_data(keys)[None]
+    )
+    changed = np.asarray(changed)
+    assert (np.bitwise_count(changed).sum(-1) == 1).all()
+    assert np.unique(changed[:, 0], axis=0).shape == (64, 2)
+
+
+# The page.
+
+
+def test_page_is_what_the_results_say():
+    page = report.page(record.load(record.LAWS), record.load(record.BATTERY))
+    assert report.PAGE.read_text() == page
+
+
+def test_results_are_of_this_stream():
+    """A stream that has changed needs its evidence again."""
+    battery = record.load(record.BATTERY)
+    runs = [run for layouts in battery.values() for run in layouts.values()]
+    for run in [record.load(record.LAWS), *runs]:
+        assert run["fingerprint"] == record.fingerprint()
+
+
+def test_recorded_laws_hold_and_controls_fail():
+    draws = record.load(record.LAWS)["draws"]
+    failed = {
+        name: sum(evidence.Finding(**finding).failed for finding in draw["findings"])
+        for name, draw in draws.items()
+    }
+    assert failed.pop("sound") == 0
+    assert failed.pop("12 rounds") == 0
+    assert failed.keys() == CONTROLS.keys() - {"12 rounds"}
+    assert min(failed.values()) > 0
