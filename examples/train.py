@@ -1,6 +1,13 @@
 """Trains a network with jdrop's dropout on real data.
 
-python -m examples.train
+    python -m examples.train
+
+trains the default MLP on 1197 digits in about half a minute on two CPU cores, most of
+it compilation, to a test accuracy of 98.0 to 98.8 % over seeds 0 to 2 and both kinds
+of Flax modules. `--model cnn` takes a few minutes and comes to 98.7 to 98.8 %.
+
+With `--train-size 200`, over seeds 0 to 9, `--rate 0.5` comes to 94.9 +- 0.2 % and
+`--rate 0` to 94.4 +- 0.2 % (mean and its standard error).
 """
 
 import sys
