@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jdrop import _check
 from jdrop._mask import Mask, draw_mask
 from jdrop._sharding import sharded_like
-from jdrop._stream import consume
+from jdrop._stream import consume, known_pairs
 
 Law = Callable[[Mask, jax.Array], jax.Array]
 
@@ -48,10 +48,10 @@ def apply_law(
     key = consume(_check.check_key(key))
     if _check.is_traced(deterministic):
         p = jnp.where(deterministic, 0.0, jnp.asarray(p).astype(jnp.float32))
-    return _draw_and_apply(law, key, x, p, dims, first)
+    return _draw_and_apply(law, key, x, p, dims, first, known_pairs(p))
 
 
-@functools.partial(jax.jit, static_argnames=("law", "broadcast_dims"))
+@functools.partial(jax.jit, static_argnames=("law", "broadcast_dims", "pairs"))
 def _draw_and_apply(
     law: Law,
     key: jax.Array,
@@ -59,10 +59,12 @@ def _draw_and_apply(
     rate: jax.Array,
     broadcast_dims: tuple[int, ...],
     first_row: jax.Array,
+    pairs: int | None,
 ) -> jax.Array:
     def draw_and_apply(
         key: jax.Array, x: jax.Array, rate: jax.Array, first_row: jax.Array
     ) -> jax.Array:
-        return law(draw_mask(key, x.shape, rate, broadcast_dims, first_row), x)
+        mask = draw_mask(key, x.shape, rate, broadcast_dims, first_row, pairs)
+        return law(mask, x)
 
     return sharded_like(x, draw_and_apply)(key, x, rate, first_row)

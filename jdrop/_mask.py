@@ -111,7 +111,7 @@ def sample_mask(
     dims = _check.check_broadcast_dims(broadcast_dims, len(shape))
     first = _check.check_offset(offset, shape)
     key = _stream.consume(_check.check_key(key))
-    return _sample(key, shape, rate, dims, first)
+    return _sample(key, shape, rate, dims, first, _stream.known_pairs(rate))
 
 
 def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
@@ -151,6 +151,7 @@ def draw_mask(
     rate: jax.Array,
     broadcast_dims: tuple[int, ...],
     first_row: jax.Array,
+    pairs: int | None,
 ) -> Mask:
     """The one draw: `sample_mask` after its checks."""
     shape = tuple(1 if i in broadcast_dims else n for i, n in enumerate(shape))
@@ -159,7 +160,7 @@ def draw_mask(
     # A shared axis 0 is one row for all.
     first = jnp.uint32(0) if 0 in broadcast_dims else jnp.asarray(first_row)
     rate = _stream.realised_rate(rate)
-    return Mask(_stream.draw_words(key, shape, rate, first), rate, shape)
+    return Mask(_stream.draw_words(key, shape, rate, first, pairs), rate, shape)
 
 
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
@@ -221,4 +222,4 @@ def _apply(mask: Mask, x: jax.Array) -> jax.Array:
     return sharded_like(x, scale_kept)(mask, x)
 
 
-_sample = jax.jit(draw_mask, static_argnames=("shape", "broadcast_dims"))
+_sample = jax.jit(draw_mask, static_argnames=("shape", "broadcast_dims", "pairs"))

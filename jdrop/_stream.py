@@ -11,12 +11,15 @@ only if its own digit is 1 (`&`), where it is 0 a lane whose digit is 1 is kept
 whatever came before (`|`). Digits below the rate's last 1 are never drawn.
 """
 
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 STREAM = "jdrop-1-dev"
 """The name of the stream that this version draws. A mask belongs to a stream."""
@@ -27,14 +30,16 @@ LANES = 32
 PAIRS = 16
 """Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
 
+WRITTEN_OUT = 8
+"""The most digit pairs that are compiled into one pass: all of a 16-digit rate."""
+
 MAX_ROWS = 2**32 - 1
 MAX_LANES = 2**32 // PAIRS * LANES
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and
 # section 4.2: the rotations of threefry2x32 and the constant of its key schedule.
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
-_GROUPS = 5
 
 # ASCII "jdro" and "p", "k": what a user's key is absorbed into, for packed words and
 # for keys by name, so that neither seed is a block that `jax.random` computes.
@@ -44,10 +49,11 @@ KEY_DOMAIN = (0x6A64726F, 0x6B000000)
 _ALL_KEPT = 0xFFFFFFFF
 
 
+@functools.partial(jax.jit, static_argnames="rounds")
 def threefry2x32(
-    k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array
+    k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array, rounds: int = 20
 ) -> tuple[jax.Array, jax.Array]:
-    """Encrypts the block (x0, x1) under the key (k0, k1) with 20 rounds.
+    """Encrypts the block (x0, x1) under the key (k0, k1).
 
     The rounds are written out, so that XLA compiles a draw into one vectorised loop.
     `jax.random` runs them as a loop over whole arrays, at the price of memory traffic.
@@ -57,6 +63,8 @@ def threefry2x32(
       k1: Second key word, uint32.
       x0: First counter word, uint32, of any shape that broadcasts with the others.
       x1: Second counter word, likewise.
+      rounds: Number of rounds. The stream has the 20 that the authors recommend;
+        `docs/draw.md` says what fewer would save.
 
     Returns:
       Two uint32 arrays of the broadcast shape.
@@ -67,13 +75,15 @@ def threefry2x32(
     """
     schedule = (k0, k1, k0 ^ k1 ^ np.uint32(_PARITY))
     x0, x1 = x0 + k0, x1 + k1
-    for group in range(_GROUPS):
-        for rotation in _ROTATIONS[group % 2]:
-            x0 = x0 + x1
-            x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
-            x1 = x1 ^ x0
-        x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    for done in range(1, rounds + 1):
+        rotation = _ROTATIONS[(done - 1) % 8]
+        x0 = x0 + x1
+        x1 = (x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))
+        x1 = x1 ^ x0
+        if done % 4 == 0:
+            group = done // 4
+            x0 = x0 + schedule[group % 3]
+            x1 = x1 + schedule[(group + 1) % 3] + np.uint32(group)
     return x0, x1
 
 
@@ -158,8 +168,31 @@ def words_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*rows, -(-lanes // LANES))
 
 
+def known_pairs(rate: ArrayLike) -> int | None:
+    """How many digit pairs a rate has, if that is known and at most `WRITTEN_OUT`.
+
+    Args:
+      rate: Requested probability of dropping: one real number in [0, 1].
+
+    Returns:
+      The number of pairs that reach down to the last 1 of the threshold, or None.
+    """
+    if isinstance(rate, jax.core.Tracer):
+        return None
+    p = np.asarray(rate, np.float32).item()
+    digits = 16 if 2**-8 <= p <= 1 - 2**-8 else 32
+    threshold = round(p * 2**digits) % 2**digits
+    to_last_one = len(f"{threshold:0{digits}b}".rstrip("0"))
+    pairs = (to_last_one + 1) // 2
+    return pairs if pairs <= WRITTEN_OUT else None
+
+
 def draw_words(
-    key: jax.Array, shape: tuple[int, ...], rate: jax.Array, offset: jax.Array
+    key: jax.Array,
+    shape: tuple[int, ...],
+    rate: jax.Array,
+    offset: jax.Array,
+    pairs: int | None = None,
 ) -> jax.Array:
     """Draws the packed words of a mask; a 1 bit is a kept element.
 
@@ -168,6 +201,8 @@ def draw_words(
       shape: Shape of the mask.
       rate: The realised rate, float32 scalar.
       offset: Index of the first row along axis 0, uint32 scalar.
+      pairs: `known_pairs` of the rate. The words are the same without it, but drawn
+        more slowly.
 
     Returns:
       uint32 array of shape `words_shape(shape)`.
@@ -175,22 +210,39 @@ def draw_words(
     k0, k1 = seed_words(key, WORDS_DOMAIN)
     row, word = _counters(words_shape(shape), offset)
     threshold = jnp.where(rate < 1, rate * 2.0**32, 0.0).astype(jnp.uint32)
-    pairs = _digit_pairs(threshold)
 
-    def fold_pair(i: jax.Array, kept: jax.Array) -> jax.Array:
-        pair = (pairs - 1 - i).astype(jnp.uint32)
-        high, low = threefry2x32(k0, k1, row, word * np.uint32(PAIRS) + pair)
+    def fold_pair(kept: jax.Array, pair: Any, counter: jax.Array) -> jax.Array:
+        high, low = threefry2x32(k0, k1, row, counter)
         below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
         kept = _fold(kept, low, below)
         return _fold(kept, high, below >> np.uint32(1))
+
+    def fold_next(turn: jax.Array, kept: jax.Array) -> jax.Array:
+        pair = (turns - 1 - turn).astype(jnp.uint32)
+        return fold_pair(kept, pair, word * np.uint32(PAIRS) + pair)
+
+    def fold_all(turn: jax.Array, kept: jax.Array) -> jax.Array:
+        kept = jnp.full_like(kept, _ALL_KEPT)
+        # The only turn has number 0; without it the draw would not depend on the loop,
+        # and would be moved out of it.
+        first = word * np.uint32(PAIRS) + jnp.uint32(turn)
+        for pair in reversed(range(pairs or 0)):
+            kept = fold_pair(kept, np.uint32(pair), first + np.uint32(pair))
+        return kept
 
     undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
     # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
     varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
     start = jnp.broadcast_to(undrawn | varying, words_shape(shape))
+    if pairs == 0:
+        return start
+    if pairs is None:
+        turns, turn = _digit_pairs(threshold), fold_next
+    else:
+        turns, turn = jnp.int32(1), fold_all
     # A loop keeps the words materialised: fused into their use, every element would
     # draw its word again. XLA dissolves a loop that it knows to run once.
-    return lax.fori_loop(np.int32(0), lax.optimization_barrier(pairs), fold_pair, start)
+    return lax.fori_loop(np.int32(0), lax.optimization_barrier(turns), turn, start)
 
 
 def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -134,8 +134,9 @@ stdin_input_raw|  2.30e+07  |2424373438|
     ("source", "expected"),
     [
         (dieharder.masks("row", sound), {"PASSED"}),
-        (dieharder.masks("row", few_rounds(1)), {"FAILED"}),
-        (dieharder.aes, {"PASSED"}),
+        (dieharder.masks("row", few_rounds(4)), {"FAILED"}),
+        # Keyed by the clock: one p-value in a hundred is weak.
+        (dieharder.aes, {"PASSED", "WEAK"}),
     ],
     ids=["sound", "4 rounds", "AES"],
 )
@@ -143,7 +144,7 @@ def test_dieharder_tells_sound_from_broken(source, expected):
     diehard_runs = battery.Test(15)
     outcomes = list(battery.run_tests("name", source, [diehard_runs], SEED, reruns=0))
     assert len(outcomes) == 2
-    assert {outcome.assessment for outcome in outcomes} == expected
+    assert {outcome.assessment for outcome in outcomes} <= expected
 
 
 def test_what_is_not_passed_is_run_again_with_other_keys():

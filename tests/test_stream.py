@@ -9,18 +9,25 @@ from cases import KEY_IMPLEMENTATIONS, RATES, realised
 from jdrop import _stream
 
 # From Random123, tests/kat_vectors (github.com/DEShawResearch/random123, commit
-# 9545ff6413f2): threefry2x32 with 20 rounds; counter, key, expected.
+# 9545ff6413f2): threefry2x32; rounds, counter, key, expected.
 KNOWN_ANSWERS = """
-00000000 00000000 00000000 00000000 6b200159 99ba4efe
-ffffffff ffffffff ffffffff ffffffff 1cb996fc bb002be7
-243f6a88 85a308d3 13198a2e 03707344 c4923a9c 483df7a0
+13 00000000 00000000 00000000 00000000 9d1c5ec6 8bd50731
+13 ffffffff ffffffff ffffffff ffffffff fd36d048 2d17272c
+13 243f6a88 85a308d3 13198a2e 03707344 ba3e4725 f27d669e
+20 00000000 00000000 00000000 00000000 6b200159 99ba4efe
+20 ffffffff ffffffff ffffffff ffffffff 1cb996fc bb002be7
+20 243f6a88 85a308d3 13198a2e 03707344 c4923a9c 483df7a0
+32 00000000 00000000 00000000 00000000 cee3d47e a23dfd5c
+32 ffffffff ffffffff ffffffff ffffffff 6e2fe0d0 b1b76f82
+32 243f6a88 85a308d3 13198a2e 03707344 e2827716 c3c05cdf
 """
 
 
 @pytest.mark.parametrize("line", KNOWN_ANSWERS.split("\n")[1:-1])
 def test_threefry_known_answers(line):
-    x0, x1, k0, k1, *expected = (jnp.uint32(int(word, 16)) for word in line.split())
-    assert list(_stream.threefry2x32(k0, k1, x0, x1)) == expected
+    rounds, *words = line.split()
+    x0, x1, k0, k1, *expected = (jnp.uint32(int(word, 16)) for word in words)
+    assert list(_stream.threefry2x32(k0, k1, x0, x1, int(rounds))) == expected
 
 
 @pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 2**-8, 2**-24, 3 * 2**-25, 1e-12])
@@ -96,3 +103,22 @@ def test_seed_is_no_block_that_jax_random_draws():
     bits = jax.random.bits(key, (1000, 2))
     words = {tuple(pair) for pair in np.concatenate([drawn, bits]).tolist()}
     assert _seed(key) not in words
+
+
+@pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 2**-8, 3 / 16, 1 - 2**-8, 2**-17])
+def test_known_pairs_are_those_of_the_threshold(rate):
+    p = _stream.realised_rate(jnp.float32(rate))
+    threshold = jnp.uint32(float(p) * 2.0**32 if p < 1 else 0)
+    pairs = int(_stream._digit_pairs(threshold))
+    known = _stream.known_pairs(np.float32(rate))
+    assert known == (pairs if pairs <= _stream.WRITTEN_OUT else None)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 3 / 16, 0.9])
+def test_known_pairs_do_not_change_the_words(rate):
+    key, shape, first = jax.random.key(3), (6, 70), jnp.uint32(2)
+    p = _stream.realised_rate(jnp.float32(rate))
+    pairs = _stream.known_pairs(np.float32(rate))
+    assert pairs is not None
+    known = _stream.draw_words(key, shape, p, first, pairs)
+    np.testing.assert_array_equal(known, _stream.draw_words(key, shape, p, first))
