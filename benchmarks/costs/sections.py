@@ -20,6 +20,7 @@ from benchmarks.costs.regimes import Record, Settings
 SECTIONS = {
     "faults": "benchmarks.costs.faults",
     "operations": "benchmarks.costs.operations",
+    "alternatives": "benchmarks.costs.alternatives",
     "calls": "benchmarks.costs.calls",
     "train": "benchmarks.costs.train_step",
     "memory": "benchmarks.costs.memory",
