@@ -30,6 +30,9 @@ LANES = 32
 PAIRS = 16
 """Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
 
+FEW_WORDS = 8
+"""Words to a vector register of common processors."""
+
 WRITTEN_OUT = 8
 """The most digit pairs that are compiled into one pass: all of a 16-digit rate."""
 
@@ -209,40 +212,48 @@ def draw_words(
     """
     k0, k1 = seed_words(key, WORDS_DOMAIN)
     row, word = _counters(words_shape(shape), offset)
+    # XLA vectorises along the last axis. Where that has few words, the first one is
+    # longer, and takes its place while they are drawn.
+    turned = word.size < FEW_WORDS
+    if turned:
+        row, word = row.T, word.T
     threshold = jnp.where(rate < 1, rate * 2.0**32, 0.0).astype(jnp.uint32)
 
-    def fold_pair(kept: jax.Array, pair: Any, counter: jax.Array) -> jax.Array:
+    def fold_pair(kept: jax.Array, pair: Any, row: jax.Array) -> jax.Array:
+        counter = word * np.uint32(PAIRS) + pair
         high, low = threefry2x32(k0, k1, row, counter)
         below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
         kept = _fold(kept, low, below)
         return _fold(kept, high, below >> np.uint32(1))
 
     def fold_next(turn: jax.Array, kept: jax.Array) -> jax.Array:
-        pair = (turns - 1 - turn).astype(jnp.uint32)
-        return fold_pair(kept, pair, word * np.uint32(PAIRS) + pair)
+        return fold_pair(kept, (turns - 1 - turn).astype(jnp.uint32), row)
 
     def fold_all(turn: jax.Array, kept: jax.Array) -> jax.Array:
         kept = jnp.full_like(kept, _ALL_KEPT)
-        # The only turn has number 0; without it the draw would not depend on the loop,
-        # and would be moved out of it.
-        first = word * np.uint32(PAIRS) + jnp.uint32(turn)
+        # The number of the only turn is 0; without it the draw would not depend on the
+        # loop, and would be moved out of it.
+        first = row + jnp.uint32(turn)
         for pair in reversed(range(pairs or 0)):
-            kept = fold_pair(kept, np.uint32(pair), first + np.uint32(pair))
+            kept = fold_pair(kept, np.uint32(pair), first)
         return kept
 
     undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
     # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
     varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
-    start = jnp.broadcast_to(undrawn | varying, words_shape(shape))
-    if pairs == 0:
-        return start
+    words = jnp.broadcast_to(
+        undrawn | varying, np.broadcast_shapes(row.shape, word.shape)
+    )
     if pairs is None:
         turns, turn = _digit_pairs(threshold), fold_next
     else:
         turns, turn = jnp.int32(1), fold_all
     # A loop keeps the words materialised: fused into their use, every element would
     # draw its word again. XLA dissolves a loop that it knows to run once.
-    return lax.fori_loop(np.int32(0), lax.optimization_barrier(turns), turn, start)
+    if pairs != 0:
+        hidden = lax.optimization_barrier(turns)
+        words = lax.fori_loop(np.int32(0), hidden, turn, words)
+    return words.T if turned else words
 
 
 def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax.Array]:

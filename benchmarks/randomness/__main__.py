@@ -1,11 +1,14 @@
-"""Commands: `stream`, `battery`, `laws` and `report`; --help says more of each.
+"""Commands: `stream`, `battery`, `testu01`, `laws`, `report`; --help says more of each.
 
-The evidence in `docs/statistics.md`, from nothing (dieharder is a Debian package)::
+The evidence in `docs/statistics.md`, from nothing (dieharder and libtestu01-0-dev are
+Debian packages)::
 
     python -m benchmarks.randomness laws
     python -m benchmarks.randomness battery
     python -m benchmarks.randomness battery --reference
     python -m benchmarks.randomness battery --control "4 rounds" --layouts row
+    python -m benchmarks.randomness testu01 --rounds 7 8 9 10 11 12 13 16 20
+    python -m benchmarks.randomness testu01 --battery Crush --layouts rows
     python -m benchmarks.randomness report
 """
 
@@ -15,7 +18,9 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.randomness import (
@@ -26,9 +31,16 @@ from benchmarks.randomness import (
     record,
     report,
     samples,
+    testu01,
 )
-from benchmarks.randomness.controls import CONTROLS, Draw, sound
+from benchmarks.randomness.controls import CONTROLS, Draw, few_rounds, sound
 from benchmarks.randomness.dieharder import Source
+
+ROUNDS = 20
+"""Rounds of the library's own draw."""
+
+RAW = tuple(name for name in layouts.LAYOUTS if name != "digits")
+"""Layouts that go through a draw, whose rounds can be reduced."""
 
 FULL_SIZE = ("sound", "8 rounds", "12 rounds")
 """Draws that get the full amount of data; the other controls fail with less."""
@@ -106,6 +118,23 @@ def _record(
     record.save(record.BATTERY, content)
 
 
+def run_testu01(options: argparse.Namespace) -> None:
+    """Runs a battery of TestU01, and replaces what is recorded of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = testu01.build(Path(folder))
+        for rounds in options.rounds:
+            draw = sound if rounds == ROUNDS else few_rounds(rounds)
+            for layout in options.layouts:
+                run = testu01.run(program, options.battery, layout, draw, options.seed)
+                about = record.context(options.command_line)
+                content = record.load(record.TESTU01)
+                content.setdefault(options.battery, {}).setdefault(layout, {})[
+                    str(rounds)
+                ] = about | run
+                record.save(record.TESTU01, content)
+                print(options.battery, layout, rounds, *testu01.judged(run), flush=True)
+
+
 def _draw(options: argparse.Namespace, names: Sequence[str]) -> Draw:
     """The draw that the options ask for; digits come from the sound one only."""
     if options.control is None:
@@ -135,9 +164,10 @@ def write_report(options: argparse.Namespace) -> None:
     """Writes the page of the results recorded so far."""
     del options
     laws, runs = record.load(record.LAWS), record.load(record.BATTERY)
-    if not laws or not {"sound", "reference"} <= runs.keys():
+    crushes = record.load(record.TESTU01)
+    if not laws or not crushes or not {"sound", "reference"} <= runs.keys():
         sys.exit("There is nothing to report: run the commands above it first.")
-    report.PAGE.write_text(report.page(laws, runs))
+    report.PAGE.write_text(report.page(laws, runs, crushes))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,6 +198,15 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--tests", nargs="+", type=int, choices=numbers, default=numbers
             )
+        if name == "testu01":
+            command.add_argument(
+                "--battery", choices=testu01.BATTERIES, default="SmallCrush"
+            )
+            command.add_argument("--rounds", nargs="+", type=_positive, default=[20])
+            command.add_argument(
+                "--layouts", nargs="+", choices=RAW, default=["row", "rows", "lanes"]
+            )
+        if name == "battery":
             command.add_argument(
                 "--reference", action="store_true", help="test AES instead of masks"
             )
@@ -185,6 +224,7 @@ def _positive(text: str) -> int:
 COMMANDS = {
     "stream": write_stream,
     "battery": run_battery,
+    "testu01": run_testu01,
     "laws": run_laws,
     "report": write_report,
 }

@@ -18,6 +18,7 @@ import jdrop
 RESULTS = Path(__file__).parent.parent / "results"
 LAWS = RESULTS / "randomness-laws.json"
 BATTERY = RESULTS / "randomness-battery.json"
+TESTU01 = RESULTS / "randomness-testu01.json"
 
 
 def context(command: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scipy import stats
 
-from benchmarks.randomness import report_battery, text
+from benchmarks.randomness import report_battery, testu01, text
 from benchmarks.randomness.controls import CONTROLS
 from benchmarks.randomness.evidence import ALL_LAGS, FAMILY_WISE, Finding, lags_to
 from benchmarks.randomness.report_battery import Record, table
@@ -14,19 +14,20 @@ from benchmarks.randomness.report_battery import Record, table
 PAGE = Path(__file__).parent.parent.parent / "docs" / "statistics.md"
 
 
-def page(laws: Record, battery: Record) -> str:
+def page(laws: Record, battery: Record, crushes: Record) -> str:
     """The whole page.
 
     Args:
       laws: What the command `laws` recorded.
       battery: What the command `battery` recorded.
+      crushes: What the command `testu01` recorded.
 
     Returns:
       Markdown.
     """
     parts = [
         text.INTRODUCTION,
-        _runs(laws, battery),
+        _runs(laws, battery, crushes),
         text.LAWS.format(**_sizes(laws, "sound")),
         _laws(laws),
         text.CONTROLS.format(**_sizes(laws, "repeated lane")),
@@ -38,6 +39,8 @@ def page(laws: Record, battery: Record) -> str:
         report_battery.against_reference(battery),
         text.RERUNS,
         report_battery.reruns(battery["sound"]),
+        text.TESTU01,
+        _testu01(crushes),
         text.LIMITS,
         text.P_VALUES,
         report_battery.p_values(battery["sound"]),
@@ -45,9 +48,10 @@ def page(laws: Record, battery: Record) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _runs(laws: Record, battery: Record) -> str:
+def _runs(laws: Record, battery: Record, crushes: Record) -> str:
     """What was run, when, on what."""
-    runs = {run["command"]: run for run in _battery_runs(battery)}
+    batteries = [*_battery_runs(battery), *_crush_runs(crushes)]
+    runs = {run["command"]: run for run in batteries}
     lines = [
         [
             f"`{run['command']}`",
@@ -63,6 +67,35 @@ def _runs(laws: Record, battery: Record) -> str:
 
 def _battery_runs(battery: Record) -> Iterable[Record]:
     return (run for layouts in battery.values() for run in layouts.values())
+
+
+def _crush_runs(crushes: Record) -> Iterable[Record]:
+    for layouts in crushes.values():
+        yield from _battery_runs(layouts)
+
+
+def _testu01(crushes: Record) -> str:
+    """Failures of each battery and layout, a column for each number of rounds."""
+    tried = {
+        int(n) for layouts in crushes.values() for by in layouts.values() for n in by
+    }
+    columns = sorted(tried)
+    rows = []
+    for name, layouts in crushes.items():
+        for layout, by_rounds in layouts.items():
+            some = next(iter(by_rounds.values()))
+            cells = (_crushed(by_rounds.get(str(rounds))) for rounds in columns)
+            rows.append([name, len(some["p_values"]), layout, *cells])
+    heads = [f"{rounds} rounds" for rounds in columns]
+    return table(["battery", "p-values", "layout", *heads], rows)
+
+
+def _crushed(run: Record | None) -> str:
+    if run is None:
+        return ""
+    failed, weak = testu01.judged(run)
+    failures = f"**{failed} fail**" if failed else "0"
+    return f"{failures}, {weak} weak" if weak else failures
 
 
 def _sizes(laws: Record, draw: str) -> Record:
