@@ -43,9 +43,24 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 def contest(**changes):
     """A record of a contest, as the benchmark would write it."""
-    quartiles = {"seconds": [0.9, 1.0, 1.1], "ratio": [0.9, 1.0, 1.1], "calls": 1}
-    half = {"seconds": [1.4, 1.5, 1.6], "ratio": [1.4, 1.5, 1.6], "calls": 1}
-    twice = {"seconds": [1.9, 2.0, 2.1], "ratio": [1.9, 2.0, 2.1], "calls": 1}
+    quartiles = {
+        "seconds": [0.9, 1.0, 1.1],
+        "ratio": [0.9, 1.0, 1.1],
+        "calls": 1,
+        "cpu_ratio": [0.9, 1.0, 1.1],
+    }
+    half = {
+        "seconds": [1.4, 1.5, 1.6],
+        "ratio": [1.4, 1.5, 1.6],
+        "calls": 1,
+        "cpu_ratio": [1.4, 1.5, 1.6],
+    }
+    twice = {
+        "seconds": [1.9, 2.0, 2.1],
+        "ratio": [1.9, 2.0, 2.1],
+        "calls": 1,
+        "cpu_ratio": [1.9, 2.0, 2.1],
+    }
     record = {
         "kind": "forward",
         "case": "large",

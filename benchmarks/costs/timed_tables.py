@@ -108,8 +108,9 @@ def contests(records: list[Record]) -> Iterator[tuple[str, str]]:
         own = [record for record in records if record["kind"] == kind]
         if own:
             what = "network" if kind == "train" else "x"
-            head = (what, "memory", "who", "time", "quartiles", "ratio", "quartiles")
-            body = table((*head, "GB/s"), (row for r in own for row in _contest(r)))
+            head = [what, "memory", "who", "time", "quartiles", "ratio", "quartiles"]
+            head += ["CPU time, ratio", "GB/s"]
+            body = table(head, (row for r in own for row in _contest(r)))
             to = " or ".join(sorted({record["reference"] for record in own}))
             yield title, f"Ratios are to `{to}`.\n\n{body}"
 
@@ -130,6 +131,7 @@ def _contest(record: Record) -> Iterator[list[str]]:
             f"{seconds(low)} to {seconds(high)}",
             f"{ratio:.3g}",
             f"{ratio_low:.3g} to {ratio_high:.3g}",
+            f"{result['cpu_ratio'][1]:.3g}",
             _gigabytes(record, name),
         ]
 

@@ -45,25 +45,33 @@ def compete(
 
     Returns:
       By name: `seconds` and `ratio`, each as lower quartile, median and upper
-      quartile, and `calls`, the calls that a turn averages.
+      quartile; `cpu_ratio`, the same of the processor time of all threads; and `calls`,
+      the calls that a turn averages.
     """
     calls = {e.name: _calls(e, sample_seconds) for e in entries}
     samples: dict[str, list[float]] = {entry.name: [] for entry in entries}
+    busy: dict[str, list[float]] = {entry.name: [] for entry in entries}
     order = random.Random(0)
     for _ in range(rounds):
         for entry in order.sample(entries, len(entries)):
             if settle and calls[entry.name] > 1:
                 entry.run(1)
+            start = time.process_time()
             samples[entry.name].append(entry.run(calls[entry.name]))
-    floor = samples[reference]
+            busy[entry.name].append((time.process_time() - start) / calls[entry.name])
     return {
         name: {
             "seconds": quartiles(times),
-            "ratio": quartiles([t / f for t, f in zip(times, floor, strict=True)]),
+            "ratio": quartiles(_ratios(times, samples[reference])),
+            "cpu_ratio": quartiles(_ratios(busy[name], busy[reference])),
             "calls": calls[name],
         }
         for name, times in samples.items()
     }
+
+
+def _ratios(values: list[float], references: list[float]) -> list[float]:
+    return [v / r for v, r in zip(values, references, strict=True)]
 
 
 def quartiles(values: Sequence[float]) -> list[float]:
