@@ -36,6 +36,9 @@ FEW_WORDS = 8
 WRITTEN_OUT = 8
 """The most digit pairs that are compiled into one pass: all of a 16-digit rate."""
 
+MANY_WORDS = 1024
+"""Words from which on one pass over all digit pairs is faster than a loop of passes."""
+
 MAX_ROWS = 2**32 - 1
 MAX_LANES = 2**32 // PAIRS * LANES
 
@@ -211,15 +214,18 @@ def draw_words(
       uint32 array of shape `words_shape(shape)`.
     """
     k0, k1 = seed_words(key, WORDS_DOMAIN)
-    row, word = _counters(words_shape(shape), offset)
+    packed = words_shape(shape)
+    row, word = _counters(packed, offset)
+    if pairs and _is_below(row.size * word.size, MANY_WORDS):
+        pairs = None
     # XLA vectorises along the last axis. Where that has few words, the first one is
     # longer, and takes its place while they are drawn.
-    turned = word.size < FEW_WORDS
+    turned = _is_below(word.size, FEW_WORDS)
     if turned:
-        row, word = row.T, word.T
+        packed, row, word = packed[::-1], row.T, word.T
     threshold = jnp.where(rate < 1, rate * 2.0**32, 0.0).astype(jnp.uint32)
 
-    def fold_pair(kept: jax.Array, pair: Any, row: jax.Array) -> jax.Array:
+    def fold_pair(kept: jax.Array, pair: Any, k1: jax.Array) -> jax.Array:
         counter = word * np.uint32(PAIRS) + pair
         high, low = threefry2x32(k0, k1, row, counter)
         below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
@@ -227,23 +233,21 @@ def draw_words(
         return _fold(kept, high, below >> np.uint32(1))
 
     def fold_next(turn: jax.Array, kept: jax.Array) -> jax.Array:
-        return fold_pair(kept, (turns - 1 - turn).astype(jnp.uint32), row)
+        return fold_pair(kept, (turns - 1 - turn).astype(jnp.uint32), k1)
 
     def fold_all(turn: jax.Array, kept: jax.Array) -> jax.Array:
         kept = jnp.full_like(kept, _ALL_KEPT)
         # The number of the only turn is 0; without it the draw would not depend on the
         # loop, and would be moved out of it.
-        first = row + jnp.uint32(turn)
+        key_word = k1 + jnp.uint32(turn)
         for pair in reversed(range(pairs or 0)):
-            kept = fold_pair(kept, np.uint32(pair), first)
+            kept = fold_pair(kept, np.uint32(pair), key_word)
         return kept
 
     undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
     # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
     varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
-    words = jnp.broadcast_to(
-        undrawn | varying, np.broadcast_shapes(row.shape, word.shape)
-    )
+    words = jnp.broadcast_to(undrawn | varying, packed)
     if pairs is None:
         turns, turn = _digit_pairs(threshold), fold_next
     else:
@@ -254,6 +258,11 @@ def draw_words(
         hidden = lax.optimization_barrier(turns)
         words = lax.fori_loop(np.int32(0), hidden, turn, words)
     return words.T if turned else words
+
+
+def _is_below(size: Any, limit: int) -> bool:
+    """Whether a size is known to be below a limit: in an export it may be a symbol."""
+    return isinstance(size, int) and size < limit
 
 
 def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -116,7 +116,8 @@ def test_known_pairs_are_those_of_the_threshold(rate):
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 3 / 16, 0.9])
 def test_known_pairs_do_not_change_the_words(rate):
-    key, shape, first = jax.random.key(3), (6, 70), jnp.uint32(2)
+    # Enough words for one pass, in rows of three.
+    key, shape, first = jax.random.key(3), (400, 70), jnp.uint32(2)
     p = _stream.realised_rate(jnp.float32(rate))
     pairs = _stream.known_pairs(np.float32(rate))
     assert pairs is not None
