@@ -30,14 +30,17 @@ LANES = 32
 PAIRS = 16
 """Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
 
-FEW_WORDS = 8
-"""Words to a vector register of common processors."""
-
 WRITTEN_OUT = 8
 """The most digit pairs that are compiled into one pass: all of a 16-digit rate."""
 
-MANY_WORDS = 1024
-"""Words from which on one pass over all digit pairs is faster than a loop of passes."""
+FEW_WORDS = 1024
+"""Below so many words, short passes are faster than one that starts threads."""
+
+FEW_ROWS = 32
+"""Below so many rows, the counters of one pass would be as large as its words."""
+
+SHORT_ROW = 8
+"""Words to a vector register of common processors."""
 
 MAX_ROWS = 2**32 - 1
 MAX_LANES = 2**32 // PAIRS * LANES
@@ -216,47 +219,50 @@ def draw_words(
     k0, k1 = seed_words(key, WORDS_DOMAIN)
     packed = words_shape(shape)
     row, word = _counters(packed, offset)
-    if pairs and _is_below(row.size * word.size, MANY_WORDS):
-        pairs = None
-    # XLA vectorises along the last axis. Where that has few words, the first one is
-    # longer, and takes its place while they are drawn.
-    turned = _is_below(word.size, FEW_WORDS)
+    if _is_below(row.size, FEW_ROWS) or _is_below(row.size * word.size, FEW_WORDS):
+        pairs = None if pairs else pairs
+    # XLA vectorises along the last axis. Where that is short, the first one takes its
+    # place while the words are drawn.
+    turned = _is_below(word.size, SHORT_ROW)
     if turned:
         packed, row, word = packed[::-1], row.T, word.T
     threshold = jnp.where(rate < 1, rate * 2.0**32, 0.0).astype(jnp.uint32)
+    undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
+    # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
+    varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
+    start = jnp.broadcast_to(undrawn | varying, packed)
 
-    def fold_pair(kept: jax.Array, pair: Any, k1: jax.Array) -> jax.Array:
-        counter = word * np.uint32(PAIRS) + pair
+    def fold_pair(kept: jax.Array, pair: Any, counter: jax.Array) -> jax.Array:
         high, low = threefry2x32(k0, k1, row, counter)
         below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
         kept = _fold(kept, low, below)
         return _fold(kept, high, below >> np.uint32(1))
 
     def fold_next(turn: jax.Array, kept: jax.Array) -> jax.Array:
-        return fold_pair(kept, (turns - 1 - turn).astype(jnp.uint32), k1)
+        pair = (turns - 1 - turn).astype(jnp.uint32)
+        return fold_pair(kept, pair, word * np.uint32(PAIRS) + pair)
 
     def fold_all(turn: jax.Array, kept: jax.Array) -> jax.Array:
         kept = jnp.full_like(kept, _ALL_KEPT)
-        # The number of the only turn is 0; without it the draw would not depend on the
-        # loop, and would be moved out of it.
-        key_word = k1 + jnp.uint32(turn)
         for pair in reversed(range(pairs or 0)):
-            kept = fold_pair(kept, np.uint32(pair), key_word)
+            # The only turn is number 0. Without it the draw would not depend on the
+            # loop, and would be moved out of it.
+            counter = lax.dynamic_index_in_dim(counters, pair + turn, keepdims=False)
+            kept = fold_pair(kept, np.uint32(pair), counter)
         return kept
 
-    undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
-    # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
-    varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
-    words = jnp.broadcast_to(undrawn | varying, packed)
-    if pairs is None:
-        turns, turn = _digit_pairs(threshold), fold_next
-    else:
-        turns, turn = jnp.int32(1), fold_all
     # A loop keeps the words materialised: fused into their use, every element would
     # draw its word again. XLA dissolves a loop that it knows to run once.
-    if pairs != 0:
-        hidden = lax.optimization_barrier(turns)
-        words = lax.fori_loop(np.int32(0), hidden, turn, words)
+    if pairs is None:
+        turns = lax.optimization_barrier(_digit_pairs(threshold))
+        words = lax.fori_loop(np.int32(0), turns, fold_next, start)
+    elif pairs:
+        each = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * word.ndim), 0)
+        counters = word[None] * np.uint32(PAIRS) + each
+        once = lax.optimization_barrier(jnp.int32(1))
+        words = lax.fori_loop(np.int32(0), once, fold_all, start)
+    else:
+        words = start
     return words.T if turned else words
 
 

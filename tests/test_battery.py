@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jdrop
-from benchmarks.randomness import battery, dieharder, layouts, packed
+from benchmarks.randomness import battery, dieharder, layouts, packed, testu01
 from benchmarks.randomness.__main__ import main
 from benchmarks.randomness.controls import few_rounds, sound
 
@@ -161,6 +161,13 @@ def test_what_is_not_passed_is_run_again_with_other_keys():
     assert seeds == [5, 105, 6]
     assert [outcome.rerun for outcome in outcomes] == [0, 1, 0]
     assert [outcome.megabytes for outcome in outcomes] == [1, 1, 1]
+
+
+def test_p_values_of_testu01_are_read_and_judged():
+    report = "noise\np-value\tGap\t1e-12\np-value\tMaxOft AD\t0.9995\n"
+    run = {"p_values": testu01.parse(report + "p-value\tPoker\t0.25\n")}
+    assert run["p_values"][1] == ("MaxOft AD", 0.9995)
+    assert testu01.judged(run) == (1, 1)
 
 
 def test_test_without_a_result_raises():
