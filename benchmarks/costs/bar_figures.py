@@ -45,7 +45,7 @@ def _peaks(axes: Axes, record: Record) -> None:
             alpha=alpha,
             color=[COLOURS[n] for n in names],
         )
-        axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+        axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), [label(n) for n in names])
     axes.set(
         title="Temporary memory of a step\n(pale: with jax.checkpoint)",
