@@ -13,6 +13,7 @@ whatever came before (`|`). Digits below the rate's last 1 are never drawn.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -219,8 +220,7 @@ def draw_words(
     k0, k1 = seed_words(key, WORDS_DOMAIN)
     packed = words_shape(shape)
     row, word = _counters(packed, offset)
-    if _is_below(row.size, FEW_ROWS) or _is_below(row.size * word.size, FEW_WORDS):
-        pairs = None if pairs else pairs
+    few = _is_below(row.size, FEW_ROWS) or _is_below(row.size * word.size, FEW_WORDS)
     # XLA vectorises along the last axis. Where that is short, the first one takes its
     # place while the words are drawn.
     turned = _is_below(word.size, SHORT_ROW)
@@ -230,7 +230,7 @@ def draw_words(
     undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
     # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
     varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
-    start = jnp.broadcast_to(undrawn | varying, packed)
+    words = jnp.broadcast_to(undrawn | varying, packed)
 
     def fold_pair(kept: jax.Array, pair: Any, counter: jax.Array) -> jax.Array:
         high, low = threefry2x32(k0, k1, row, counter)
@@ -238,32 +238,56 @@ def draw_words(
         kept = _fold(kept, low, below)
         return _fold(kept, high, below >> np.uint32(1))
 
-    def fold_next(turn: jax.Array, kept: jax.Array) -> jax.Array:
-        pair = (turns - 1 - turn).astype(jnp.uint32)
+    if pairs is None or (pairs and few):
+        words = _fold_in_turns(fold_pair, word, _digit_pairs(threshold), words)
+    elif pairs:
+        words = _fold_at_once(fold_pair, word, pairs, words)
+    return words.T if turned else words
+
+
+def _fold_in_turns(
+    fold_pair: Callable[..., jax.Array],
+    word: jax.Array,
+    pairs: jax.Array,
+    kept: jax.Array,
+) -> jax.Array:
+    """Folds one pair of digits in each turn of a loop, the last pair first."""
+
+    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
+        pair = (pairs - 1 - i).astype(jnp.uint32)
         return fold_pair(kept, pair, word * np.uint32(PAIRS) + pair)
 
-    def fold_all(turn: jax.Array, kept: jax.Array) -> jax.Array:
+    return _loop(pairs, turn, kept)
+
+
+def _fold_at_once(
+    fold_pair: Callable[..., jax.Array], word: jax.Array, pairs: int, kept: jax.Array
+) -> jax.Array:
+    """Folds all pairs in one pass, in which a processor works on several blocks."""
+    each = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * word.ndim), 0)
+    counters = word[None] * np.uint32(PAIRS) + each
+
+    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
         kept = jnp.full_like(kept, _ALL_KEPT)
-        for pair in reversed(range(pairs or 0)):
-            # The only turn is number 0. Without it the draw would not depend on the
-            # loop, and would be moved out of it.
-            counter = lax.dynamic_index_in_dim(counters, pair + turn, keepdims=False)
+        for pair in reversed(range(pairs)):
+            # i is 0. Without it the draw would not depend on the loop, and would be
+            # moved out of it.
+            counter = lax.dynamic_index_in_dim(counters, pair + i, keepdims=False)
             kept = fold_pair(kept, np.uint32(pair), counter)
         return kept
 
-    # A loop keeps the words materialised: fused into their use, every element would
-    # draw its word again. XLA dissolves a loop that it knows to run once.
-    if pairs is None:
-        turns = lax.optimization_barrier(_digit_pairs(threshold))
-        words = lax.fori_loop(np.int32(0), turns, fold_next, start)
-    elif pairs:
-        each = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * word.ndim), 0)
-        counters = word[None] * np.uint32(PAIRS) + each
-        once = lax.optimization_barrier(jnp.int32(1))
-        words = lax.fori_loop(np.int32(0), once, fold_all, start)
-    else:
-        words = start
-    return words.T if turned else words
+    return _loop(jnp.int32(1), turn, kept)
+
+
+def _loop(
+    turns: jax.Array, turn: Callable[..., jax.Array], start: jax.Array
+) -> jax.Array:
+    """A loop over words, whose number of turns is hidden from XLA.
+
+    It keeps the words materialised: fused into their use, every element would draw its
+    word again. A loop that XLA knows to run once would be dissolved.
+    """
+    return lax.fori_loop(np.int32(0), lax.optimization_barrier(turns), turn, start)
 
 
 def _is_below(size: Any, limit: int) -> bool:

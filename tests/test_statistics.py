@@ -162,7 +162,8 @@ def test_flipped_keys_differ_in_one_bit():
 
 
 def test_page_is_what_the_results_say():
-    page = report.page(record.load(record.LAWS), record.load(record.BATTERY))
+    results = (record.LAWS, record.BATTERY, record.TESTU01)
+    page = report.page(*map(record.load, results))
     assert report.PAGE.read_text() == page
 
 

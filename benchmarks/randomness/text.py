@@ -118,7 +118,7 @@ LIMITS = """
 - Passing is not a proof. It bounds faults of the kinds that were looked for, of the
   sizes above; a pattern that no test asks about, or a weaker one, stays unseen.
 - dieharder reads some gigabytes of each layout. A key has up to 2^28 words a row and
-  2^32 rows. Larger batteries (TestU01's BigCrush, PractRand) were not run here; Salmon
+  2^32 rows. Larger batteries (Crush, BigCrush, PractRand) were not run here; Salmon
   et al. (2011, <https://doi.org/10.1145/2063384.2063405>) report that the cipher passes
   BigCrush with 13 rounds and more.
 - Keys were derived as programs derive them, from seeds, `fold_in` and `split` of
