@@ -22,6 +22,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jdrop._check import is_traced
+
 STREAM = "jdrop-1-dev"
 """The name of the stream that this version draws. A mask belongs to a stream."""
 
@@ -51,6 +53,9 @@ MAX_LANES = 2**32 // PAIRS * LANES
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 
+ROUNDS = 20
+"""Rounds of the cipher: what its authors recommend."""
+
 # ASCII "jdro" and "p", "k": what a user's key is absorbed into, for packed words and
 # for keys by name, so that neither seed is a block that `jax.random` computes.
 WORDS_DOMAIN = (0x6A64726F, 0x70000000)
@@ -61,7 +66,7 @@ _ALL_KEPT = 0xFFFFFFFF
 
 @functools.partial(jax.jit, static_argnames="rounds")
 def threefry2x32(
-    k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array, rounds: int = 20
+    k0: jax.Array, k1: jax.Array, x0: jax.Array, x1: jax.Array, rounds: int = ROUNDS
 ) -> tuple[jax.Array, jax.Array]:
     """Encrypts the block (x0, x1) under the key (k0, k1).
 
@@ -73,8 +78,7 @@ def threefry2x32(
       k1: Second key word, uint32.
       x0: First counter word, uint32, of any shape that broadcasts with the others.
       x1: Second counter word, likewise.
-      rounds: Number of rounds. The stream has the 20 that the authors recommend;
-        `docs/draw.md` says what fewer would save.
+      rounds: Number of rounds; `docs/draw.md` says what fewer would save.
 
     Returns:
       Two uint32 arrays of the broadcast shape.
@@ -187,8 +191,9 @@ def known_pairs(rate: ArrayLike) -> int | None:
     Returns:
       The number of pairs that reach down to the last 1 of the threshold, or None.
     """
-    if isinstance(rate, jax.core.Tracer):
+    if is_traced(rate):
         return None
+    # `realised_rate` once more, in Python: an eager call must not wait for a device.
     p = np.asarray(rate, np.float32).item()
     digits = 16 if 2**-8 <= p <= 1 - 2**-8 else 32
     threshold = round(p * 2**digits) % 2**digits

@@ -41,26 +41,14 @@ TINY = Settings(regime="warm", quick=True, shrink=2048, without=OTHERS)
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
+def timed(*quartiles):
+    """A contestant's figures, as the benchmark would write them."""
+    figures = {"seconds": quartiles, "ratio": quartiles, "cpu_ratio": quartiles}
+    return {name: list(q) for name, q in figures.items()} | {"calls": 1}
+
+
 def contest(**changes):
     """A record of a contest, as the benchmark would write it."""
-    quartiles = {
-        "seconds": [0.9, 1.0, 1.1],
-        "ratio": [0.9, 1.0, 1.1],
-        "calls": 1,
-        "cpu_ratio": [0.9, 1.0, 1.1],
-    }
-    half = {
-        "seconds": [1.4, 1.5, 1.6],
-        "ratio": [1.4, 1.5, 1.6],
-        "calls": 1,
-        "cpu_ratio": [1.4, 1.5, 1.6],
-    }
-    twice = {
-        "seconds": [1.9, 2.0, 2.1],
-        "ratio": [1.9, 2.0, 2.1],
-        "calls": 1,
-        "cpu_ratio": [1.9, 2.0, 2.1],
-    }
     record = {
         "kind": "forward",
         "case": "large",
@@ -70,7 +58,11 @@ def contest(**changes):
         "rate": 0.1,
         "reference": FLOOR,
         "rounds": 3,
-        "results": {FLOOR: quartiles, JDROP: half, "flax.linen, rbg": twice},
+        "results": {
+            FLOOR: timed(0.9, 1.0, 1.1),
+            JDROP: timed(1.4, 1.5, 1.6),
+            "flax.linen, rbg": timed(1.9, 2.0, 2.1),
+        },
     }
     return record | changes
 

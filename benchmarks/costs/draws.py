@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jdrop._stream import PAIRS, WORDS_DOMAIN, seed_words, threefry2x32
+from jdrop._stream import PAIRS, ROUNDS, WORDS_DOMAIN, seed_words, threefry2x32
 
 Shape = tuple[int, int]
 Draw = Callable[[jax.Array, Shape, float], jax.Array]
@@ -25,7 +25,6 @@ Digits = Callable[[Counters, int], list[jax.Array]]
 """(counters, how many) -> words of random digits, the most significant first."""
 
 DIGITS = 16
-ROUNDS = 20
 # The fewest with which Random123's authors saw threefry2x32 pass every test.
 LEAST_ROUNDS = 13
 ALL_KEPT = 0xFFFFFFFF

@@ -35,9 +35,7 @@ from benchmarks.randomness import (
 )
 from benchmarks.randomness.controls import CONTROLS, Draw, few_rounds, sound
 from benchmarks.randomness.dieharder import Source
-
-ROUNDS = 20
-"""Rounds of the library's own draw."""
+from jdrop._stream import ROUNDS
 
 RAW = tuple(name for name in layouts.LAYOUTS if name != "digits")
 """Layouts that go through a draw, whose rounds can be reduced."""
@@ -126,11 +124,10 @@ def run_testu01(options: argparse.Namespace) -> None:
             draw = sound if rounds == ROUNDS else few_rounds(rounds)
             for layout in options.layouts:
                 run = testu01.run(program, options.battery, layout, draw, options.seed)
-                about = record.context(options.command_line)
+                run |= record.context(options.command_line)
                 content = record.load(record.TESTU01)
-                content.setdefault(options.battery, {}).setdefault(layout, {})[
-                    str(rounds)
-                ] = about | run
+                by_layout = content.setdefault(options.battery, {})
+                by_layout.setdefault(layout, {})[str(rounds)] = run
                 record.save(record.TESTU01, content)
                 print(options.battery, layout, rounds, *testu01.judged(run), flush=True)
 
@@ -202,7 +199,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--battery", choices=testu01.BATTERIES, default="SmallCrush"
             )
-            command.add_argument("--rounds", nargs="+", type=_positive, default=[20])
+            command.add_argument(
+                "--rounds", nargs="+", type=_positive, default=[ROUNDS]
+            )
             command.add_argument(
                 "--layouts", nargs="+", choices=RAW, default=["row", "rows", "lanes"]
             )
