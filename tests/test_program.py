@@ -93,14 +93,14 @@ def test_temporary_memory_is_that_of_the_words():
 
 
 def test_one_trace_serves_every_number_of_as_many_digit_pairs():
-    from jdrop import _call
+    from jdrop import _op
 
     def traces(*rates):
-        before = _call._draw_and_apply._cache_size()
+        before = _op._draw_and_apply._cache_size()
         for rate in rates:
             for offset in (0, 3):
                 jdrop.dropout(KEY, jnp.ones((7, 11)), rate, offset=offset)
-        return _call._draw_and_apply._cache_size() - before
+        return _op._draw_and_apply._cache_size() - before
 
     assert traces(0.1, 0.2, 0.9, jnp.float32(0.3)) <= 2
     assert traces(0.4, 0.7, 1 / 3) == 0

@@ -38,8 +38,6 @@ def test_shard_map_over_one_axis_of_two(kind):
         np.testing.assert_array_equal(jax.jit(f)(x) > 0, kept(SHAPE))
 
 
-# With an explicit axis beside the manual one, JAX refuses residuals of auto_axes.
-REFUSED = pytest.mark.xfail(raises=ValueError, strict=True, reason="jax.auto_axes")
 
 
 @pytest.mark.parametrize(
@@ -47,8 +45,8 @@ REFUSED = pytest.mark.xfail(raises=ValueError, strict=True, reason="jax.auto_axe
     [
         "auto",
         "explicit and auto",
-        pytest.param("explicit", marks=REFUSED),
-        pytest.param("auto and explicit", marks=REFUSED),
+        "explicit",
+        "auto and explicit",
     ],
 )
 def test_grad_of_shard_map_over_one_axis_of_two(kind):
