@@ -82,12 +82,9 @@ def _device_ways(each: Masks, split: Masks) -> Iterator[Way]:
         yield Way(name, each, partial(_on_device, device), skip)
     if any(size % len(devices) for vector in split for size in vector.shape):
         skip = f"{len(devices)} devices do not divide the array"
-    auto, explicit = (
-        partial(_sharded, AxisType.Auto),
-        partial(_sharded, AxisType.Explicit),
-    )
-    yield Way("sharded, auto axes", split, auto, skip)
-    yield Way("sharded, explicit axes", split, explicit, skip)
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        name = f"sharded, {kind.name.lower()} axes"
+        yield Way(name, split, partial(_sharded, kind), skip)
     yield Way("shard_map with offset", split, _shard_map, skip)
 
 
@@ -174,10 +171,8 @@ def _mesh(kind: AxisType) -> Mesh:
 
 def _sharded(kind: AxisType, vectors: Masks) -> Drawn:
     """An array cut along either axis is dropped where the whole is."""
-    cuts = [
-        NamedSharding(_mesh(kind), P(*axes))
-        for axes in (("devices",), (None, "devices"))
-    ]
+    specs = (P("devices", None), P(None, "devices"))
+    cuts = [NamedSharding(_mesh(kind), spec) for spec in specs]
     twice = [vector for vector in vectors for _ in cuts]
     return _dropped(MaskVector.drop, "float32", twice, *cuts * len(vectors))
 
