@@ -1,23 +1,21 @@
-"""The golden vectors: words that the stream must draw, shipped with the package.
+"""The golden vectors: keys, and the words that the stream must draw from them.
 
-`golden.json` holds them, and `benchmarks/regenerate_golden.py` writes it. Keys are
-given by their words, so the vectors do not depend on how `jax.random` makes keys.
+`golden.json` holds them. A key is given by its words, so the vectors do not depend on
+how `jax.random` makes keys.
 """
 
 import dataclasses
 import hashlib
 import importlib.resources
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdrop._keys import key_for
-from jdrop._mask import sample_mask
-from jdrop._ops.units import dropout
+import jdrop
 from jdrop._stream import LANES, row_layout
 
 LEGACY = "legacy"
@@ -44,18 +42,10 @@ class Vector:
 
     def make_key(self) -> jax.Array:
         """A fresh key, which nothing has consumed."""
-        return self._wrap(np.array(self.key, np.uint32))
-
-    def make_keys(self) -> jax.Array:
-        """Two keys, of which this one is the second."""
-        words = np.array(self.key, np.uint32)
-        return self._wrap(np.stack([~words, words]))
-
-    def _wrap(self, words: np.ndarray) -> jax.Array:
-        data = jnp.asarray(words)
+        words = jnp.asarray(np.array(self.key, np.uint32))
         if self.impl == LEGACY:
-            return data
-        return jax.random.wrap_key_data(data, impl=self.impl)
+            return words
+        return jax.random.wrap_key_data(words, impl=self.impl)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,20 +57,17 @@ class MaskVector(Vector):
     broadcast_dims: tuple[int, ...] = ()
     offset: int = 0
 
-    def draw(self, key: jax.Array, rate: jax.Array | None = None) -> jax.Array:
-        """The packed words, at its own rate or at another."""
-        return sample_mask(
-            key,
-            self.shape,
-            self.rate if rate is None else rate,
-            broadcast_dims=self.broadcast_dims,
-            offset=self.offset,
-        ).words
+    def draw(self, key: jax.Array, **traced: jax.Array) -> jax.Array:
+        """The packed words; the rate and the offset may be given as traced."""
+        return jdrop.sample_mask(key, self.shape, **{**self._options(), **traced}).words
 
     def drop(self, key: jax.Array, x: jax.Array) -> jax.Array:
         """The same mask, applied to x."""
-        dims, offset = self.broadcast_dims, self.offset
-        return dropout(key, x, self.rate, broadcast_dims=dims, offset=offset)
+        return jdrop.dropout(key, x, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        names = ("rate", "broadcast_dims", "offset")
+        return {name: getattr(self, name) for name in names}
 
     def pack(self, kept: np.ndarray) -> list[np.ndarray]:
         """Packs what was seen to be kept of an array of the shape.
@@ -101,9 +88,8 @@ class MaskVector(Vector):
         words = np.packbits(bits, axis=-1, bitorder="little").view("<u4")
         if surplus and words.size:
             expected = np.reshape(np.array(self.words, np.uint32), words.shape)
-            words[..., -1] |= (
-                expected[..., -1] >> (LANES - surplus) << (LANES - surplus)
-            )
+            unseen = np.uint32(2**LANES - 2 ** (LANES - surplus))
+            words[..., -1] |= expected[..., -1] & unseen
         return words
 
 
@@ -113,30 +99,33 @@ class KeyVector(Vector):
 
     path: tuple[str | int, ...]
 
-    def derive(self, key: jax.Array, numbers: Sequence[jax.Array] = ()) -> jax.Array:
-        """The words of the derived key; `numbers` replace the integers of the path."""
+    def derive(self, key: jax.Array, numbers: Iterable[jax.Array] = ()) -> jax.Array:
+        """The words of the derived key; the path's integers may be given as traced."""
         left = iter(numbers)
-        path = [
-            next(left) if numbers and isinstance(part, int) else part
-            for part in self.path
-        ]
-        derived = key_for(key, *path)
+        path = [next(left, p) if isinstance(p, int) else p for p in self.path]
+        derived = jdrop.key_for(key, *path)
         return derived if self.impl == LEGACY else jax.random.key_data(derived)
 
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """The contents of `golden.json`.
-
-    Attributes:
-      stream: The name of the stream that the vectors are of.
-      masks: The vectors of `sample_mask`.
-      keys: The vectors of `key_for`.
-    """
+    """The contents of `golden.json`: a stream by name, its masks and derived keys."""
 
     stream: str
     masks: tuple[MaskVector, ...]
     keys: tuple[KeyVector, ...]
+
+    def drawable(self) -> tuple["Golden", list[str]]:
+        """The vectors whose kind of key this JAX has, and the kinds that it has not."""
+        missing = []
+        for vector in {vector.impl: vector for vector in self.masks}.values():
+            try:
+                vector.make_key()
+            except ValueError:
+                missing.append(vector.impl)
+        masks = tuple(vector for vector in self.masks if vector.impl not in missing)
+        keys = tuple(vector for vector in self.keys if vector.impl not in missing)
+        return Golden(self.stream, masks, keys), missing
 
 
 def sha256(words: np.ndarray) -> str:
@@ -144,49 +133,26 @@ def sha256(words: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(words, "<u4").tobytes()).hexdigest()
 
 
-def to_hex(words: Sequence[int]) -> str:
+def to_hex(words: Iterable[int]) -> str:
     """Words as they stand in the file and in reports."""
     return " ".join(f"{int(word):08x}" for word in words)
 
 
 def load_golden() -> Golden:
     """Reads the vectors that came with the package."""
-    file = importlib.resources.files("jdrop") / "golden.json"
+    file = importlib.resources.files("jdrop.selfcheck") / "golden.json"
     return parse_golden(file.read_text(encoding="utf-8"))
-
-
-def drawable(golden: Golden) -> tuple[Golden, list[str]]:
-    """The vectors whose kind of key this JAX has, and the kinds that it has not."""
-    missing = []
-    for vector in {vector.impl: vector for vector in golden.masks}.values():
-        try:
-            vector.make_key()
-        except ValueError:
-            missing.append(vector.impl)
-
-    def has(vector: Vector) -> bool:
-        return vector.impl not in missing
-
-    masks, keys = filter(has, golden.masks), filter(has, golden.keys)
-    return Golden(golden.stream, tuple(masks), tuple(keys)), missing
 
 
 def parse_golden(text: str) -> Golden:
     """Reads the vectors from the text of a file."""
     content = json.loads(text)
-    return Golden(
-        content["stream"],
-        tuple(MaskVector(**_fields(entry)) for entry in content["masks"]),
-        tuple(KeyVector(**_fields(entry)) for entry in content["keys"]),
-    )
+    masks = tuple(MaskVector(**_fields(entry)) for entry in content["masks"])
+    keys = tuple(KeyVector(**_fields(entry)) for entry in content["keys"])
+    return Golden(content["stream"], masks, keys)
 
 
 def _fields(entry: dict[str, Any]) -> dict[str, Any]:
-    words = {
-        name: tuple(int(word, 16) for word in entry[name].split())
-        for name in ("key", "words")
-    }
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in {**entry, **words}.items()
-    }
+    for name in ("key", "words"):
+        entry[name] = [int(word, 16) for word in entry[name].split()]
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
