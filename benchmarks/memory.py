@@ -48,7 +48,7 @@ def residuals(shape: Shape, dtype: str, peers: dict[str, Peer]) -> Iterator[Row]
         kept = bits.get("jit", bits["eager"]) / 8
         about = {"case": "residual", "dtype": dtype, "rate": RATE}
         label = name if name == TORCH else f"{name}, {KEYS[0]}"
-        yield row(label, "kept", float(f"{kept:.5g}"), "B an element", shape, **about)
+        yield row(label, "kept", float(f"{kept:.4g}"), "B an element", shape, **about)
 
 
 def growth(shape: Shape) -> Iterator[Row]:
@@ -60,7 +60,7 @@ def growth(shape: Shape) -> Iterator[Row]:
     elements = math.prod(shape)
     yield row(JDROP, "words", mask.words.size / elements, "an element", **about)
     allocated = temporary_bytes(program) / elements
-    yield row(JDROP, "temporary", allocated, "B an element", **about)
+    yield row(JDROP, "temporary bytes", allocated, "an element", **about)
 
 
 def peaks(shape: Shape, peers: dict[str, Peer]) -> Iterator[Row]:
@@ -79,8 +79,8 @@ def peaks(shape: Shape, peers: dict[str, Peer]) -> Iterator[Row]:
             block = functools.partial(_block, drop)
             plain = _temporary(block, stack, shape)
             saved = _temporary(jax.checkpoint(block), stack, shape)
-            yield row(name, "temporary", plain, "B", shape, **about)
-            yield row(name, "temporary, checkpoint", saved, "B", shape, **about)
+            yield row(name, "temporary bytes", plain, "B", shape, **about)
+            yield row(name, "temporary bytes, checkpoint", saved, "B", shape, **about)
 
 
 def _block(drop: Callable[..., Any] | None, x: jax.Array, layer: Any) -> jax.Array:

@@ -7,6 +7,7 @@ targets into `docs/speed.md`. It writes a PNG for each figure beside the run, or
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,9 +149,9 @@ def render(page: str, path: Path) -> str:
     """Puts the table and the figures of a run between the markers of a page."""
     before, _, rest = page.partition(MARKERS[0])
     _, _, after = rest.partition(MARKERS[1])
-    # Padded, one new figure would change every line.
     table = headline(read(path)).to_markdown(index=False, tablefmt="github")
-    table = "\n".join(" ".join(line.split()) for line in table.splitlines())
+    # Padded, one new figure would change every line.
+    table = re.sub("-{3,}", "---", re.sub(" +", " ", table))
     link = f"../benchmarks/results/{path.stem}"
     images = "\n".join(f"![{name}]({link}-{name}.png)" for name in FIGURES)
     parts = [MARKERS[0], f"{source(path)}:", table, images, MARKERS[1]]

@@ -1,5 +1,6 @@
 """The results: tidy rows, one a measurement, and where they come from."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -78,7 +79,7 @@ def quartile_rows(
     for name, figures in results.items():
         for metric, quartiles in figures.items():
             # More digits than a clock has would only make the file larger.
-            low, value, high = (float(f"{figure:.5g}") for figure in quartiles)
+            low, value, high = (float(f"{figure:.4g}") for figure in quartiles)
             unit = "s" if metric == "time" else f"to {reference}"
             yield row(name, metric, value, unit, **about) | {"low": low, "high": high}
 
@@ -121,9 +122,9 @@ def read_sources(path: Path) -> dict[str, Any]:
 def provenance() -> dict[str, Any]:
     """When, where, by which command and with which versions this process measures."""
     versions = {"python": platform.python_version(), "jdrop": jdrop.__version__}
-    installed = {dist.name for dist in importlib.metadata.distributions()}
-    for name in sorted(installed.intersection(PACKAGES)):
-        versions[name] = importlib.metadata.version(name)
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", "-m", "benchmarks.speed", *sys.argv[1:]]),

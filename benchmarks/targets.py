@@ -81,7 +81,7 @@ def headline(rows: pd.DataFrame) -> pd.DataFrame:
     lines = [line for target in targets() for line in _lines(target, rows)]
     columns = list(_judged("", 1.0, 1.0)) + ["flax", "flax, best keys", "best other"]
     table = pd.DataFrame([*lines, *_growth(rows)], columns=["memory", *columns])
-    return table[["what", "memory", *columns[1:]]].fillna("")
+    return table[["what", "memory", *columns[1:]]].astype(object).fillna("")
 
 
 def contests(rows: pd.DataFrame) -> list[bool]:
@@ -141,9 +141,7 @@ def _growth(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
     for metric, sizes in own[own.case == "growth"].groupby("metric"):
         # Small arrays have scalars and loop counters beside their words.
         growth = max(sizes.value) / sizes.value.iloc[0]
-        yield _judged(
-            f"{metric} an element, the largest to the first size", 1.0, growth
-        )
+        yield _judged(f"growth of {metric} an element, to the first size", 1.0, growth)
 
 
 def _judged(what: str, limit: float, figure: float) -> dict[str, str]:
