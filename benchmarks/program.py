@@ -24,7 +24,7 @@ COUNTED = (64, 512)
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$", re.MULTILINE)
 _RESULT = re.compile(r"= \w+\[([\d,]+)\]")
 # Each round of threefry ends in one exclusive or of counter words.
-_ROUND = re.compile(r"= u32\[([\d,]+)\]\S* xor\(")
+ROUND = re.compile(r"= u32\[([\d,]+)\]\S* xor\(")
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -65,7 +65,7 @@ def temporary_bytes(program: Compiled) -> int:
 
 def words_drawn(text: str) -> int:
     """Words of the largest array that rounds of threefry fill."""
-    return max((_size(dims) for dims in _ROUND.findall(text)), default=0)
+    return max((_size(dims) for dims in ROUND.findall(text)), default=0)
 
 
 def fused_draws(text: str, elements: int) -> list[str]:
