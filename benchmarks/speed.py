@@ -60,7 +60,7 @@ EVERYWHERE = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 # The columns of the table that a terminal of 80 columns shows, and their widths.
-TERMINAL = {"what": 26, "memory": 6, "target": 6, "met": 6, "jdrop": 8}
+TERMINAL = {"what": 22, "memory": 6, "target": 6, "met": 6, "jdrop": 8}
 TERMINAL |= {"flax, best keys": 12}
 
 Measured = tuple[list[Row], dict[str, Any]]
