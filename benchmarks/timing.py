@@ -1,35 +1,31 @@
 """The clock: contestants take turns in interleaved rounds, and quartiles are kept."""
 
+import functools
 import math
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 # Even the shortest call is averaged over no more calls than this in a turn.
 MAX_CALLS = 1000
 
+Quartiles = tuple[float, float, float]
 
-@dataclass(frozen=True)
-class Entry:
-    """A contestant at the start: its name, and its seconds per call over n calls."""
+
+class Entry(NamedTuple):
+    """A contestant at the start: its name, and its seconds a call over n calls."""
 
     name: str
     run: Callable[[int], float]
 
 
 def compete(
-    entries: Sequence[Entry],
-    reference: str,
-    rounds: int,
-    sample_seconds: float,
-    *,
-    settle: bool = True,
-) -> dict[str, dict[str, Any]]:
+    entries: Sequence[Entry], reference: str, rounds: int, turn_seconds: float
+) -> dict[str, dict[str, Quartiles]]:
     """Times contestants in rounds, each round in another order.
 
     ratio = seconds of the contestant / seconds of the reference, in the same round, so
@@ -39,44 +35,39 @@ def compete(
       entries: The contestants; they have run once before, so nothing compiles here.
       reference: Name of the entry that the ratios are to.
       rounds: Turns of each contestant, two or more.
-      sample_seconds: A turn is as many calls as last this long, one or more.
-      settle: Whether a turn of several calls begins with one that does not count, so
-        that caches and threads are the contestant's own.
+      turn_seconds: A turn is as many calls as last this long, one or more. A turn of
+        several calls begins with one that does not count, so that caches and threads
+        are the contestant's own.
 
     Returns:
-      By name: `seconds` and `ratio`, each as lower quartile, median and upper
-      quartile; `cpu_ratio`, the same of the processor time of all threads; and `calls`,
-      the calls that a turn averages.
+      By name: `time`, seconds on the clock, and `ratio` of it; `cpu ratio`, that of the
+      processor time of all threads.
     """
-    calls = {e.name: _calls(e, sample_seconds) for e in entries}
-    samples: dict[str, list[float]] = {entry.name: [] for entry in entries}
+    calls = {entry.name: _calls(entry, turn_seconds) for entry in entries}
+    clock: dict[str, list[float]] = {entry.name: [] for entry in entries}
     busy: dict[str, list[float]] = {entry.name: [] for entry in entries}
     order = random.Random(0)
     for _ in range(rounds):
-        for entry in order.sample(entries, len(entries)):
-            if settle and calls[entry.name] > 1:
-                entry.run(1)
+        for name, run in order.sample(entries, len(entries)):
+            if calls[name] > 1:
+                run(1)
             start = time.process_time()
-            samples[entry.name].append(entry.run(calls[entry.name]))
-            busy[entry.name].append((time.process_time() - start) / calls[entry.name])
+            clock[name].append(run(calls[name]))
+            busy[name].append((time.process_time() - start) / calls[name])
     return {
         name: {
-            "seconds": quartiles(times),
-            "ratio": quartiles(_ratios(times, samples[reference])),
-            "cpu_ratio": quartiles(_ratios(busy[name], busy[reference])),
-            "calls": calls[name],
+            "time": quartiles(clock[name]),
+            "ratio": quartiles(_ratios(clock[name], clock[reference])),
+            "cpu ratio": quartiles(_ratios(busy[name], busy[reference])),
         }
-        for name, times in samples.items()
+        for name in clock
     }
 
 
-def _ratios(values: list[float], references: list[float]) -> list[float]:
-    return [v / r for v, r in zip(values, references, strict=True)]
-
-
-def quartiles(values: Sequence[float]) -> list[float]:
+def quartiles(values: Sequence[float]) -> Quartiles:
     """Lower quartile, median and upper quartile of two or more values."""
-    return statistics.quantiles(values, n=4, method="inclusive")
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
 
 
 def eager(name: str, function: Callable[..., Any], *args: Any) -> Entry:
@@ -85,14 +76,6 @@ def eager(name: str, function: Callable[..., Any], *args: Any) -> Entry:
     On a CPU each call is waited for. On an accelerator the calls of a turn are queued
     and the last is waited for, as a training loop does, so that a launch is hidden
     behind the work before it.
-
-    Args:
-      name: The contestant's name.
-      function: What to call.
-      *args: What to call it with.
-
-    Returns:
-      The entry, after a first call.
     """
     wait_each = jax.default_backend() == "cpu"
 
@@ -110,16 +93,7 @@ def eager(name: str, function: Callable[..., Any], *args: Any) -> Entry:
 
 
 def jitted(name: str, function: Callable[..., Any], *args: Any) -> Entry:
-    """An entry that calls a compiled function, and makes sure that it is traced once.
-
-    Args:
-      name: The contestant's name.
-      function: What to compile.
-      *args: What to call it with.
-
-    Returns:
-      The entry, compiled.
-    """
+    """An entry that calls a compiled function, and sees that it is traced once."""
     traces = 0
 
     def counted(*args: Any) -> Any:
@@ -138,7 +112,22 @@ def jitted(name: str, function: Callable[..., Any], *args: Any) -> Entry:
     return Entry(name, run)
 
 
-def _calls(entry: Entry, sample_seconds: float) -> int:
+def compiling(name: str, function: Callable[..., Any], *args: Any) -> Entry:
+    """An entry that traces, lowers and compiles a function, all from scratch."""
+
+    def compiled() -> None:
+        jax.clear_caches()
+        # A new function object, or jit would know it.
+        jax.jit(functools.partial(function)).lower(*args).compile()
+
+    return eager(name, compiled)
+
+
+def _calls(entry: Entry, turn_seconds: float) -> int:
     """Calls that fill a turn, by the faster of two."""
     seconds = min(entry.run(1), entry.run(1))
-    return min(max(math.ceil(sample_seconds / seconds), 1), MAX_CALLS)
+    return min(max(math.ceil(turn_seconds / seconds), 1), MAX_CALLS)
+
+
+def _ratios(values: list[float], references: list[float]) -> list[float]:
+    return [v / r for v, r in zip(values, references, strict=True)]
