@@ -57,27 +57,21 @@ class Peer:
         """A key of `jax.random`, where the library takes one."""
         raise NotOffered("no jax keys")
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """Dropout of x in training mode.
 
         Args:
           key: What `key` or `jax_key` returned, or None for no key at all.
           x: The input, made by `array`.
           rate: Probability of dropping.
-          **options: `deterministic`, `broadcast_dims` or `offset`, under these names.
+          *mode: What a reader may put behind the other arguments, by position.
+          **options: `deterministic`, `broadcast_dims`, `offset`, or the `collection` of
+            Flax that has the key, under these names.
 
         Returns:
           The output.
         """
         raise NotOffered("no dropout")
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """Dropout with `True` as the next argument by position, a mode to a reader."""
-        raise NotOffered("no flag")
-
-    def params_key(self, key: Any, x: Any) -> Any:
-        """Dropout where the only key is that of the parameters."""
-        raise NotOffered("no collections")
 
     def alpha(self, key: Any, x: Any, rate: float) -> Any:
         """Alpha dropout."""
@@ -119,7 +113,8 @@ class Peer:
 def only(options: dict[str, Any], *names: str) -> None:
     """Refuses the options that a library does not have."""
     for name in options.keys() - set(names):
-        raise NotOffered("no flag" if name == "deterministic" else "no option")
+        words = {"deterministic": "no flag", "collection": "no collections"}
+        raise NotOffered(words.get(name, "no option"))
 
 
 def noise_shape(x: Any, shared: tuple[int, ...]) -> tuple[int, ...] | None:

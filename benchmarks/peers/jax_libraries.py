@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import jdrop
 from benchmarks import counting
-from benchmarks.peers.base import Peer, noise_shape, only
+from benchmarks.peers.base import NotOffered, Peer, noise_shape, only
 
 
 class JaxPeer(Peer):
@@ -63,20 +63,14 @@ class FlaxLinen(JaxPeer):
     package = "flax"
     call = "flax.linen.Dropout(rate, deterministic=False).apply({}, x, rngs=...)"
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """The module applied to x with the key as its `dropout` stream."""
-        only(options, "deterministic", "broadcast_dims")
-        module = self.library.Dropout(rate, **{"deterministic": False, **options})
-        return module.apply({}, x, rngs={} if key is None else {"dropout": key})
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """`module(x, True)`."""
-        return self.library.Dropout(0.5).apply({}, x, True, rngs={"dropout": key})
-
-    def params_key(self, key: Any, x: Any) -> Any:
-        """The module applied with a `params` stream alone."""
-        module = self.library.Dropout(0.5, deterministic=False)
-        return module.apply({}, x, rngs={"params": key})
+        only(options, "deterministic", "broadcast_dims", "collection")
+        rngs = {options.pop("collection", "dropout"): key}
+        if not mode:
+            options.setdefault("deterministic", False)
+        module = self.library.Dropout(rate, **options)
+        return module.apply({}, x, *mode, rngs={} if key is None else rngs)
 
 
 class FlaxNnx(JaxPeer):
@@ -86,14 +80,10 @@ class FlaxNnx(JaxPeer):
     package = "flax"
     call = "flax.nnx.Dropout(rate)(x, rngs=key)"
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """A module without a stream of its own, with the key at the call."""
         only(options, "deterministic", "broadcast_dims")
-        return self.library.Dropout(rate, **options)(x, rngs=key)
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """`module(x, True)`."""
-        return self.library.Dropout(0.5)(x, True, rngs=key)
+        return self.library.Dropout(rate, **options)(x, *mode, rngs=key)
 
     def closed_over(self) -> Callable[[Any], Any]:
         """A module with a stream of its own."""
@@ -122,13 +112,10 @@ class Jdrop(Own):
     name = "jdrop"
     call = "jdrop.dropout(key, x, rate)"
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """`dropout(key, x, rate)`."""
-        return self.library.dropout(key, x, rate, **options)
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """`dropout(key, x, rate, True)`."""
-        return self.library.dropout(key, x, 0.5, True)
+        only(options, "deterministic", "broadcast_dims", "offset")
+        return self.library.dropout(key, x, rate, *mode, **options)
 
     def alpha(self, key: Any, x: Any, rate: float) -> Any:
         """`alpha_dropout(key, x, rate)`."""
@@ -157,16 +144,11 @@ class Equinox(JaxPeer):
     module = "equinox.nn"
     call = "equinox.nn.Dropout(rate)(x, key=key)"
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """The module with the key at the call; `inference` is the mode."""
         only(options, "deterministic")
-        return self.library.Dropout(rate)(
-            x, key=key, inference=options.get("deterministic")
-        )
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """`module(x, True)`."""
-        return self.library.Dropout(0.5)(x, True, key=key)
+        inference = options.get("deterministic")
+        return self.library.Dropout(rate)(x, *mode, key=key, inference=inference)
 
 
 class Haiku(JaxPeer):
@@ -177,8 +159,10 @@ class Haiku(JaxPeer):
     module = "haiku"
     call = "haiku.dropout(key, rate, x)"
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """The function; it has no mode."""
+        if mode:
+            raise NotOffered("no flag")
         only(options, "broadcast_dims")
         return self.library.dropout(key, rate, x, **options)
 
@@ -198,7 +182,7 @@ class Keras(JaxPeer):
         os.environ["KERAS_BACKEND"] = "jax"
         super().__init__()
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """A layer of the dtype of x, new at every call."""
         only(options, "deterministic", "broadcast_dims")
         layer = self.library.Dropout(
@@ -207,11 +191,7 @@ class Keras(JaxPeer):
             seed=key,
             dtype=x.dtype.name,
         )
-        return layer(x, training=not options.get("deterministic", False))
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """`layer(x, True)`."""
-        return self.library.Dropout(0.5, seed=key)(x, True)
+        return layer(x, *mode, training=not options.get("deterministic", False))
 
     def closed_over(self) -> Callable[[Any], Any]:
         """A layer made outside, which holds the state of its seed."""

@@ -23,6 +23,9 @@ class TorchArrays(Peer):
 
     def array(self, x: Any) -> Any:
         """A tensor; NumPy's bfloat16, which torch does not know, by way of float32."""
+        if isinstance(x, self.torch.Tensor):
+            return x
+        x = np.asarray(x)
         if x.dtype == jnp.bfloat16:
             return self.torch.tensor(x.astype(np.float32)).to(self.torch.bfloat16)
         return self.torch.tensor(x)
@@ -58,23 +61,21 @@ class Torch(TorchArrays):
     module = "torch.nn.functional"
     stateful = True
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """The function after the global generator is seeded."""
         only(options, "deterministic")
         self.seed(key)
-        return self.library.dropout(x, rate, not options.get("deterministic", False))
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """`dropout(x, rate, True)`."""
-        return self.library.dropout(x, 0.5, True)
+        training = mode or (not options.get("deterministic", False),)
+        return self.library.dropout(self.array(x), rate, *training)
 
     def alpha(self, key: Any, x: Any, rate: float) -> Any:
         """`alpha_dropout(x, rate, True)`, in training mode."""
         self.seed(key)
-        return self.library.alpha_dropout(x, rate, True)
+        return self.library.alpha_dropout(self.array(x), rate, True)
 
     def residual_bits(self, x: Any, rate: float) -> dict[str, float]:
         """What autograd's hooks see saved."""
+        x = self.array(x).detach().requires_grad_()
         bits = 0
 
         def pack(tensor: Any) -> Any:
@@ -84,7 +85,7 @@ class Torch(TorchArrays):
 
         hooks = self.torch.autograd.graph.saved_tensors_hooks
         with hooks(pack, lambda tensor: tensor):
-            self.drop(0, x.detach().requires_grad_(), rate)
+            self.drop(0, x, rate)
         return {"eager": bits / x.numel()}
 
 
@@ -152,8 +153,10 @@ class TensorFlow(Peer):
         """A tensor."""
         return self.library.constant(x)
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """The function."""
+        if mode:
+            raise NotOffered("no flag")
         only(options, "broadcast_dims")
         return self.library.nn.experimental.stateless_dropout(
             x,
