@@ -129,9 +129,9 @@ def better(rows: pd.DataFrame) -> pd.DataFrame:
       Those rows, with jdrop's own beside them, whose columns end in `_own`.
     """
     rows = rows.assign(cost=pd.to_numeric(rows.cost))
-    own = rows[rows.library == "jdrop"].set_index("case")
+    own = rows[rows.library == "jdrop"]
     others = rows[~rows.library.str.startswith("jdrop")]
-    pairs = others.join(own, on="case", how="inner", rsuffix="_own")
+    pairs = others.merge(own, on="case", suffixes=("", "_own"))
     meets = (pairs.agrees == "True") & (pairs.agrees_own == "False")
     return pairs[meets | (pairs.cost < pairs.cost_own)]
 
