@@ -93,7 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     names = args.peers or PEERS
     titles = [c.title for name in names for c in behaviour_page.cases_of(name)]
     if not any(args.only in title for title in titles):
-        parser.error(f"no case of {', '.join(names)} has {args.only!r} in its title")
+        parser.error(f"no case of these libraries has {args.only!r} in its title")
     return args
 
 
