@@ -3,10 +3,11 @@
     python -m benchmarks.behaviour
     python -m benchmarks.behaviour --peers jdrop flax.nnx --only rate
 
-Each library is run through `benchmarks.probes` in a process of its own, on eight
-virtual CPU devices, and the tables say what happened there. It takes about a minute a
-library. A full run writes `docs/behaviour.md` and `benchmarks/results/`; a part of it
-only prints, unless --output says where to write. The last line is JSON.
+Each library goes through the cases of `benchmarks.probes` in a process of its own, on
+eight virtual CPU devices, in about a minute. A full run writes
+`benchmarks/results/behaviour.csv`, its provenance beside it, and `docs/behaviour.md`;
+a part of it only prints, unless --output says where to write. The last line is JSON,
+and the exit status is 1 if jdrop breaks a promise of its own.
 """
 
 import argparse
@@ -22,38 +23,55 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import pandas as pd
 
 from benchmarks import behaviour_page
 from benchmarks.peers import PEERS
-from benchmarks.probes import DROPOUT, UNITS
-from benchmarks.probes.observation import plain
+from benchmarks.probes import plain
+from benchmarks.probes.masks import DEVICES
 
 ROOT = Path(__file__).parent.parent
-DEVICES = 8
+CSV = Path("benchmarks", "results", "behaviour.csv")
+PAGE = Path("docs", "behaviour.md")
+COLUMNS = ("case", "library", "expected", "observed", "agrees", "cost")
 TIMEOUT_SECONDS = 1800
 
 
-def main() -> None:
-    """Looks at the libraries and reports."""
+def main() -> int:
+    """Looks at the libraries and reports.
+
+    Returns:
+      The exit status.
+    """
     args = parse_arguments()
     if args.here:
         print(json.dumps(look(args.here, args.only)))
-        return
-    names = args.peers or list(PEERS)
-    report = {
-        "date": datetime.date.today().isoformat(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}, CPU",
-        "jax": jax.__version__,
+        return 0
+    found = {name: look_apart(name, args.only) for name in args.peers or PEERS}
+    rows = [row for about in found.values() for row in about.pop("rows", [])]
+    csv = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.6g")
+    provenance = {
         "command": shlex.join(["python", "-m", "benchmarks.behaviour", *sys.argv[1:]]),
-        "peers": {name: look_apart(name, args.only) for name in names},
+        "date": datetime.date.today().isoformat(),
+        "hardware": f"{platform.system()} {platform.machine()}, CPU",
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "libraries": found,
     }
-    page = behaviour_page.render(report)
+    frame = behaviour_page.read(csv)
+    page = behaviour_page.render(frame, provenance)
     print(page)
-    whole = not (args.peers or args.only)
-    if whole or args.output:
-        write(report, page, args.output or ROOT)
-    print(json.dumps(summary(report)))
+    if args.output or not (args.peers or args.only):
+        output = args.output or ROOT
+        write(output / CSV, csv)
+        write(
+            output / CSV.with_suffix(".json"), json.dumps(provenance, indent=1) + "\n"
+        )
+        write(output / PAGE, page)
+    broken = behaviour_page.broken(frame)
+    missing = [name for name, about in found.items() if "missing" in about]
+    print(json.dumps({"rows": len(frame), "missing": missing, "broken": broken}))
+    return int(bool(broken) or "jdrop" in missing)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -64,25 +82,30 @@ def parse_arguments() -> argparse.Namespace:
         "--peers", nargs="+", choices=PEERS, metavar="NAME", help="only these libraries"
     )
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="only rows whose title has this text"
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="only cases whose title has this text",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write")
     parser.add_argument("--here", choices=PEERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not any(args.only in probe.title for probe in (*DROPOUT, *UNITS)):
-        parser.error(f"no row has {args.only!r} in its title")
+    names = args.peers or PEERS
+    titles = [c.title for name in names for c in behaviour_page.cases_of(name)]
+    if not any(args.only in title for title in titles):
+        parser.error(f"no case of these libraries has {args.only!r} in its title")
     return args
 
 
 def look_apart(name: str, only: str) -> dict[str, Any]:
     """Looks at a library in a process of its own; one that dies is a finding too."""
     say(f"{name} ...")
-    command = [sys.executable, "-m", "benchmarks.behaviour"]
+    command = [sys.executable, "-m", "benchmarks.behaviour", "--here", name]
     try:
         done = subprocess.run(
-            [*command, "--here", name, "--only", only],
+            [*command, "--only", only],
             cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
@@ -93,18 +116,21 @@ def look_apart(name: str, only: str) -> dict[str, Any]:
         lines = done.stderr.strip().splitlines() or ["said nothing"]
         return {"missing": f"stopped with status {done.returncode}: {plain(lines[-1])}"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    for row in found.get("rows", []):
+        if row["agrees"] is False:
+            say(f"  {row['case']}: {row['observed']} {row['detail']}")
     return found
 
 
 def look(name: str, only: str) -> dict[str, Any]:
-    """Runs a library through the probes, in this process.
+    """Takes a library through its cases, in this process.
 
     Args:
       name: A name of `PEERS`.
-      only: Text that the titles of the rows have to contain.
+      only: Text that the titles of the cases have to contain.
 
     Returns:
-      The version, the call, and the observation of each row; or why there is none.
+      The version, the call, and the rows; or why there are none.
     """
     jax.config.update("jax_num_cpu_devices", DEVICES)
     warnings.simplefilter("ignore")
@@ -113,51 +139,21 @@ def look(name: str, only: str) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         return {"missing": f"not installed ({plain(error)})"}
     except Exception as error:
-        return {
-            "missing": f"cannot be imported ({type(error).__name__}: {plain(error)})"
-        }
-    probes = [probe for probe in (*DROPOUT, *UNITS) if only in probe.title]
-    return {
-        "version": peer.version,
-        "call": peer.call,
-        "rows": {probe.title: vars(probe(peer)) for probe in probes},
-    }
+        kind = type(error).__name__
+        return {"missing": f"cannot be imported ({kind}: {plain(error)})"}
+    rows = []
+    for case in behaviour_page.cases_of(name):
+        if only in case.title:
+            about = {"case": case.title, "library": name, "expected": case.expected}
+            rows.append(about | vars(case(peer)))
+    return {"version": peer.version, "call": peer.call, "rows": rows}
 
 
-def write(report: dict[str, Any], page: str, output: Path) -> None:
-    """Writes the results and the page."""
-    results = output / "benchmarks" / "results" / f"behaviour-{report['date']}-cpu.json"
-    docs = output / "docs" / "behaviour.md"
-    for path, text in ((results, json.dumps(report, indent=1) + "\n"), (docs, page)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        say(f"wrote {path}")
-
-
-def summary(report: dict[str, Any]) -> dict[str, Any]:
-    """What the last line says: who was seen, where jdrop falls short, who does better.
-
-    Args:
-      report: The whole report.
-
-    Returns:
-      A JSON object.
-    """
-    peers = report["peers"]
-    rows = peers.get("jdrop", {}).get("rows", {})
-    return {
-        "benchmark": "behaviour",
-        "date": report["date"],
-        "seen": {n: peer["version"] for n, peer in peers.items() if "rows" in peer},
-        "missing": {
-            n: peer["missing"] for n, peer in peers.items() if "rows" not in peer
-        },
-        "rows": len(rows),
-        "jdrop_falls_short": [t for t, seen in rows.items() if seen["meets"] is False],
-        "better_than_jdrop": {
-            title: sorted(better) for title, better in behaviour_page.better(report)
-        },
-    }
+def write(path: Path, text: str) -> None:
+    """Writes a file, and its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    say(f"wrote {path}")
 
 
 def say(text: str) -> None:
@@ -166,4 +162,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

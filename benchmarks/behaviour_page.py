@@ -1,30 +1,71 @@
-"""`docs/behaviour.md`: what `benchmarks.behaviour` saw, as tables."""
+"""`docs/behaviour.md`: the rows of `benchmarks.behaviour` as tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.probes import DROPOUT, UNITS
-from benchmarks.probes.observation import Probe
+import pandas as pd
 
-Report = dict[str, Any]
+from benchmarks.probes import Case, arguments, masks, outputs
 
-FUNCTIONS = (
-    "jdrop",
-    "flax.linen",
-    "flax.nnx",
-    "equinox",
-    "haiku",
-    "keras",
-    "torch",
-    "tensorflow",
+DROPOUT = (*arguments.CASES, *outputs.CASES, *masks.CASES)
+
+RULES_OF_FLAX = {
+    ("jdrop.linen", "the mode by position: True"),
+    ("jdrop.linen", "one key used twice, jax_debug_key_reuse"),
+}
+"""Where a module of jdrop does as Flax does, against what its functions promise."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A part of the page.
+
+    Attributes:
+      title: Its heading.
+      remark: What it compares.
+      libraries: Its columns.
+      cases: Its rows.
+    """
+
+    title: str
+    remark: str
+    libraries: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+
+TABLES = (
+    Table(
+        "Functions",
+        "The dropout of each library, called as the list above says.",
+        (
+            *("jdrop", "flax.linen", "flax.nnx", "equinox", "haiku"),
+            *("keras", "torch", "tensorflow"),
+        ),
+        DROPOUT,
+    ),
+    Table(
+        "Drop-in modules",
+        "jdrop's modules beside the ones that they replace. `jdrop.linen` keeps two "
+        "rules of Flax, so that a program that migrates keeps working: the mode may be "
+        "given by position, and a key is folded anew at every call, which hides its "
+        "reuse.",
+        ("flax.linen", "jdrop.linen", "flax.nnx", "jdrop.nnx"),
+        DROPOUT,
+    ),
+    Table(
+        "The family",
+        "Alpha dropout, Gaussian dropout and drop block, where a library has them; "
+        "Flax, equinox, haiku and TensorFlow have none of these.",
+        ("jdrop", "keras", "torch", "torch._refs", "timm", "torchvision"),
+        outputs.FAMILY,
+    ),
 )
-MODULES = ("flax.linen", "jdrop.linen", "flax.nnx", "jdrop.nnx")
-FAMILY = ("jdrop", "keras", "torch", "torch._refs", "timm", "torchvision")
 
 PREFACE = """\
 # What dropout does, as observed
 
-`{command}` wrote this page on {date}, with Python {python}, JAX {jax}, {system}.
+`{command}` wrote this page on {date}, with Python {python}, JAX {jax}, {hardware}.
 
 A cell is made from what happened when the call was made: the values that came out, or
 the type of the exception. **✗** is an outcome other than the second column's, which is
@@ -36,123 +77,99 @@ GPU may keep other residuals and draw another mask in a library that does not pr
 one.
 """
 
-REMARKS = {
-    "Functions": "The dropout of each library, called as the list above says.",
-    "Drop-in modules": (
-        "jdrop's modules beside the ones that they replace. Where these keep a rule of "
-        "Flax, such as the mode by position, a program that migrates keeps working."
-    ),
-    "The family": (
-        "Alpha dropout, Gaussian dropout and drop block, where a library has them; "
-        "Flax, equinox, haiku and TensorFlow have none of these."
-    ),
-}
+
+def cases_of(library: str) -> list[Case]:
+    """The cases that a library goes through, in the order of the page."""
+    found = [c for table in TABLES if library in table.libraries for c in table.cases]
+    return list(dict.fromkeys(found))
 
 
-def render(report: Report) -> str:
+def read(text: str) -> pd.DataFrame:
+    """The rows of a CSV, all of them text, for "nan" is an outcome like others."""
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+
+
+def render(rows: pd.DataFrame, provenance: dict[str, Any]) -> str:
     """The page.
 
     Args:
-      report: What `benchmarks.behaviour` collected.
+      rows: What `read` made of the CSV.
+      provenance: What the JSON beside it holds.
 
     Returns:
       Markdown.
     """
-    tables = {
-        "Functions": _table(report, DROPOUT, FUNCTIONS),
-        "Drop-in modules": _table(report, DROPOUT, MODULES),
-        "The family": _table(report, UNITS, FAMILY),
-    }
-    parts = [PREFACE.format(**report), _versions(report)]
-    for title, table in tables.items():
-        if table:
-            parts += [f"## {title}\n\n{REMARKS[title]}\n", table]
-    parts += ["## Where another library does better than jdrop\n", _better(report)]
+    libraries = pd.DataFrame(
+        [
+            (
+                name,
+                about.get("version", "-"),
+                about.get("missing") or f"`{about['call']}`",
+            )
+            for name, about in provenance["libraries"].items()
+        ],
+        columns=["library", "version", "called as"],
+    )
+    parts = [PREFACE.format(**provenance), _markdown(libraries)]
+    for table in TABLES:
+        wide = _wide(rows, table)
+        if not wide.empty:
+            parts += [f"## {table.title}\n\n{table.remark}\n", _markdown(wide)]
+    parts += ["## Where another library does better than jdrop\n", _better(rows)]
     return "\n".join(parts)
 
 
-def better(report: Report) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows in which another library does better than jdrop.
-
-    A library does better if it meets what jdrop misses, or at a lower cost.
+def better(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which another library meets what jdrop misses, or at a lower cost.
 
     Args:
-      report: What `benchmarks.behaviour` collected.
+      rows: What `read` made of the CSV.
 
-    Yields:
-      The title of a row, and what each of the better libraries showed.
+    Returns:
+      Those rows, with jdrop's own beside them, whose columns end in `_own`.
     """
-    own = _rows(report, "jdrop")
-    others = [name for name in report["peers"] if not name.startswith("jdrop")]
-    for title, mine in own.items():
-        found = {
-            name: seen["text"]
-            for name in others
-            if (seen := _rows(report, name).get(title)) and _beats(seen, mine)
-        }
-        if found:
-            yield title, found
+    rows = rows.assign(cost=pd.to_numeric(rows.cost))
+    own = rows[rows.library == "jdrop"]
+    others = rows[~rows.library.str.startswith("jdrop")]
+    pairs = others.merge(own, on="case", suffixes=("", "_own"))
+    meets = (pairs.agrees == "True") & (pairs.agrees_own == "False")
+    return pairs[meets | (pairs.cost < pairs.cost_own)]
 
 
-def _beats(seen: dict[str, Any], mine: dict[str, Any]) -> bool:
-    if mine["meets"] is False and seen["meets"]:
-        return True
-    costs = seen["cost"], mine["cost"]
-    return None not in costs and costs[0] < costs[1]
+def broken(rows: pd.DataFrame) -> list[str]:
+    """The promises that jdrop breaks, as "library: case: what was observed"."""
+    own = rows[rows.library.str.startswith("jdrop") & (rows.agrees == "False")]
+    return [
+        f"{row.library}: {row.case}: {row.observed}"
+        for row in own.itertuples()
+        if (row.library, row.case) not in RULES_OF_FLAX
+    ]
 
 
-def _better(report: Report) -> str:
+def _better(rows: pd.DataFrame) -> str:
     lines = []
-    for title, found in better(report):
-        mine = _rows(report, "jdrop")[title]["text"]
-        texts = "; ".join(f"{name} {text}" for name, text in found.items())
-        lines.append(f"- {title}: jdrop {mine}; {texts}.\n")
+    for (case, own), found in better(rows).groupby(["case", "observed_own"]):
+        others = "; ".join(found.library + " " + found.observed)
+        lines.append(f"- {case}: jdrop {own}; {others}.\n")
     return "".join(lines) or "In none of these rows.\n"
 
 
-def _versions(report: Report) -> str:
-    lines = ["| library | version | called as |", "|---|---|---|"]
-    for name, peer in report["peers"].items():
-        called = f"`{peer['call']}`" if "call" in peer else _cell(peer["missing"])
-        lines.append(_line([name, peer.get("version", "-"), called]))
-    return "\n".join(lines) + "\n"
-
-
-def _table(report: Report, probes: Sequence[Probe], names: Sequence[str]) -> str:
-    """A row a probe, a column a library; nothing if none of them is jdrop's."""
-    seen = {name: _rows(report, name) for name in names if _rows(report, name)}
-    if not any(name.startswith("jdrop") for name in seen):
-        return ""
-    asked = [probe for probe in probes if _has_cell(seen.values(), probe.title)]
-    if not asked:
-        return ""
-    head = ["case", "jdrop must", *seen]
-    lines = [_line(head), _line(["---"] * len(head))]
-    for probe in asked:
-        cells = [_mark(rows[probe.title]) for rows in seen.values()]
-        lines.append(_line([probe.title, probe.must, *cells]))
-    return "\n".join(lines) + "\n"
-
-
-def _has_cell(columns: Iterable[dict[str, Any]], title: str) -> bool:
-    """Whether any library could be asked."""
-    return any(
-        title in rows and not rows[title]["text"].startswith("(") for rows in columns
+def _wide(rows: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """A row a case, a column a library, without the cases that none could be asked."""
+    titles = [case.title for case in table.cases]
+    rows = rows[rows.case.isin(titles) & rows.library.isin(table.libraries)]
+    asked = rows.case[~rows.observed.str.startswith("(")]
+    rows = rows[rows.case.isin(asked)]
+    marks = rows.agrees.map({"False": "✗ "}).fillna("")
+    wide = rows.assign(cell=marks + rows.observed).pivot(
+        index=["case", "expected"], columns="library", values="cell"
     )
+    present = [name for name in table.libraries if name in wide]
+    wide = wide[present].fillna("").reset_index()
+    wide = wide.sort_values("case", key=lambda column: column.map(titles.index))
+    return wide.rename(columns={"expected": "jdrop must"})
 
 
-def _rows(report: Report, name: str) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = report["peers"].get(name, {}).get("rows", {})
-    return rows
-
-
-def _mark(seen: dict[str, Any]) -> str:
-    return ("✗ " if seen["meets"] is False else "") + _cell(seen["text"])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _markdown(frame: pd.DataFrame) -> str:
+    frame = frame.map(lambda cell: cell.replace("|", "\\|"))
+    return frame.to_markdown(index=False, disable_numparse=True) + "\n"

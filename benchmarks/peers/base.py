@@ -1,4 +1,4 @@
-"""What a probe may ask of a library; an adapter answers, or says that it cannot."""
+"""What may be asked of a library; an adapter answers, or says that it cannot."""
 
 import importlib
 import importlib.metadata
@@ -14,22 +14,27 @@ class NotOffered(Exception):
 
 
 class Peer:
-    """A library, called in its own usual way.
+    """A library, called in its own usual way, on arrays of its own.
 
-    Arrays are NumPy's where the library is not built on JAX. What an adapter does not
-    override is not offered.
+    What an adapter does not override is not offered.
 
     Attributes:
-      name: Heading of the column.
-      package: Distribution whose version is printed.
+      name: Short name of the library, a key of `PEERS`.
+      package: Distribution whose version is recorded.
+      module: What is imported as `library`, if that is not the name.
       call: The public function or class that is called.
       stateful: Whether it draws from a state of its own where no key is passed.
     """
 
     name = ""
     package = ""
+    module = ""
     call = ""
     stateful = False
+
+    def __init__(self) -> None:
+        """Imports the library."""
+        self.library: Any = importlib.import_module(self.module or self.name)
 
     @property
     def version(self) -> str:
@@ -37,8 +42,12 @@ class Peer:
         return importlib.metadata.version(self.package)
 
     def array(self, x: Any) -> Any:
-        """The kind of array that `drop` takes."""
+        """The library's own kind of array, made of NumPy's."""
         return np.asarray(x)
+
+    def read(self, y: Any) -> np.ndarray:
+        """NumPy's array, made of the library's own."""
+        return np.asarray(y)
 
     def key(self, seed: int) -> Any:
         """What the library takes as the source of one mask."""
@@ -48,46 +57,44 @@ class Peer:
         """A key of `jax.random`, where the library takes one."""
         raise NotOffered("no jax keys")
 
-    def drop(self, key: Any, x: Any, rate: Any, **options: Any) -> Any:
+    def drop(self, key: Any, x: Any, rate: Any, *mode: bool, **options: Any) -> Any:
         """Dropout of x in training mode.
 
         Args:
           key: What `key` or `jax_key` returned, or None for no key at all.
-          x: The input.
+          x: The input, made by `array`.
           rate: Probability of dropping.
-          **options: `deterministic`, `broadcast_dims` or `offset`, under these names.
+          *mode: What a reader may put behind the other arguments, by position.
+          **options: `deterministic`, `broadcast_dims`, `offset`, or the `collection` of
+            Flax that has the key, under these names.
 
         Returns:
           The output.
         """
         raise NotOffered("no dropout")
 
-    def slope(self, key: Any, x: Any, rate: Any) -> Any:
-        """The gradient of the sum of the output with respect to x."""
+    def alpha(self, key: Any, x: Any, rate: float) -> Any:
+        """Alpha dropout."""
+        raise NotOffered("not offered")
+
+    def gaussian(self, key: Any, x: Any, rate: float) -> Any:
+        """Gaussian dropout."""
+        raise NotOffered("not offered")
+
+    def drop_block(self, key: Any, x: Any, rate: float, size: int) -> Any:
+        """Drop block of an array of shape (batch, channels, height, width)."""
+        raise NotOffered("not offered")
+
+    def compile(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A compiled function of a rate that is traced."""
+        raise NotOffered("rate is a number")
+
+    def slope(self, function: Callable[[Any], Any], at: Any) -> Any:
+        """The gradient of the sum of a function's output."""
         raise NotOffered("no gradient")
 
-    def rate_slope(self, key: Any, x: Any, rate: float) -> Any:
-        """The derivative of the sum of the output with respect to the rate."""
-        raise NotOffered("rate is a number")
-
-    def traced_rate(self, key: Any, x: Any, rate: Any) -> Any:
-        """Dropout whose rate is an argument of the compiled function."""
-        raise NotOffered("rate is a number")
-
-    def traced_rate_slope(self, key: Any, x: Any, rate: float) -> Any:
-        """The gradient of `traced_rate`, summed, with respect to x."""
-        raise NotOffered("rate is a number")
-
-    def by_position(self, key: Any, x: Any) -> Any:
-        """Dropout with `True` as the next argument by position, a mode to a reader."""
-        raise NotOffered("no flag")
-
-    def params_key(self, key: Any, x: Any) -> Any:
-        """Dropout where the only key is that of the parameters."""
-        raise NotOffered("no collections")
-
     def transformable(self, key: Any, rate: float) -> Callable[[Any], Any]:
-        """A function of x that `jax.jit` and its relatives can take."""
+        """Dropout as a function of x that `jax.jit` and its relatives can take."""
         raise NotOffered("not JAX")
 
     def closed_over(self) -> Callable[[Any], Any]:
@@ -102,23 +109,17 @@ class Peer:
         """Bits per element that the generator computes."""
         raise NotOffered("not counted")
 
-    def alpha(self, key: Any, x: Any, rate: float) -> Any:
-        """Alpha dropout."""
-        raise NotOffered("not offered")
 
-    def alpha_slope(self, key: Any, x: Any, rate: float) -> Any:
-        """The gradient of the sum of alpha dropout with respect to x."""
-        raise NotOffered("not offered")
-
-    def gaussian(self, key: Any, x: Any, rate: float) -> Any:
-        """Gaussian dropout."""
-        raise NotOffered("not offered")
-
-    def drop_block(self, key: Any, x: np.ndarray, rate: float, size: int) -> Any:
-        """Drop block of an array of shape (batch, height, width, channels)."""
-        raise NotOffered("not offered")
+def only(options: dict[str, Any], *names: str) -> None:
+    """Refuses the options that a library does not have."""
+    for name in options.keys() - set(names):
+        words = {"deterministic": "no flag", "collection": "no collections"}
+        raise NotOffered(words.get(name, "no option"))
 
 
-def load(module: str) -> Any:
-    """Imports a library by name, whether or not it has types."""
-    return importlib.import_module(module)
+def noise_shape(x: Any, shared: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of a mask, for a library that takes that instead of axes."""
+    if any(axis >= len(x.shape) for axis in shared):
+        raise NotOffered("takes a shape, not axes")
+    sizes = tuple(1 if axis in shared else n for axis, n in enumerate(x.shape))
+    return sizes if shared else None
