@@ -11,6 +11,7 @@
 import argparse
 import itertools
 import math
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -66,13 +67,11 @@ def run_laws() -> Iterator[Row]:
 
 def run_dieharder() -> Iterator[Row]:
     """All tests on every layout and on AES, the quick ones on two controls."""
-    for name, layout in [
-        *(("sound", a) for a in batteries.LAYOUTS),
-        *DIEHARDER_CONTROLS,
-    ]:
-        quick = name != "sound"
+    sound_runs = [("sound", layout) for layout in batteries.LAYOUTS]
+    for name, layout in [*sound_runs, *DIEHARDER_CONTROLS]:
         seed = 1 + 1000 * list(batteries.LAYOUTS).index(layout)
-        tests = batteries.QUICK_TESTS if quick else batteries.DIEHARDER_TESTS
+        every = name == "sound"
+        tests = batteries.DIEHARDER_TESTS if every else batteries.QUICK_TESTS
         for place, test in enumerate(tests):
             chunks = batteries.stream(layout, DRAWS[name], seed + place)
             yield _summed_up(name, layout, batteries.dieharder(test, chunks))
@@ -211,6 +210,8 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error("the layout 'digits' bypasses the draw: name another")
         chunks = batteries.stream(options.layout, DRAWS[options.draw], seed=1)
         batteries.write(sys.stdout.fileno(), chunks)
+    elif options.command == "dieharder" and not shutil.which("dieharder"):
+        parser.error("dieharder is not installed: apt-get install dieharder (Debian)")
     else:
         record(options.command)
 

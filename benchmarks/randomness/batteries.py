@@ -21,13 +21,13 @@ from benchmarks.randomness.controls import Draw
 from benchmarks.randomness.laws import LANES, Words
 from jdrop import _stream
 
+RATE = 0.5
+
 CHUNK = 2**21
 """Words that are drawn at a time."""
 
-RATE = 0.5
-
 TIMEOUT_SECONDS = 1800
-"""A test that takes longer is killed."""
+"""A battery that takes longer over a test is killed."""
 
 DIEHARDER_TESTS = (
     *("0", "1", "2", "3", "4", "8", "9", "10", "11", "12", "13", "15", "16"),
@@ -39,6 +39,9 @@ DIEHARDER_TESTS = (
     *("204", "205", "206", "207", "208", "209"),
 )
 """All that dieharder calls good, by number, with a selection of tuples and lags."""
+
+FLAGS = ("CC", "CFLAGS", "LDFLAGS")
+LIBRARIES = ("-ltestu01", "-ltestu01probdist", "-ltestu01mylib", "-lm")
 
 SLOW = {"2", "11", "12", "13", "17", "201", "203"}
 QUICK_TESTS = tuple(t for t in DIEHARDER_TESTS if t.split()[0] not in SLOW)
@@ -139,12 +142,9 @@ def dieharder(test: str, chunks: Iterable[Words] | None) -> Outcome:
 def build_smallcrush(folder: Path) -> Path:
     """Compiles the program that runs SmallCrush on its standard input."""
     program, source = folder / "smallcrush", Path(__file__).with_name("smallcrush.c")
-    cflags, ldflags = (
-        shlex.split(os.environ.get(name, "")) for name in ("CFLAGS", "LDFLAGS")
-    )
-    libraries = ("-ltestu01", "-ltestu01probdist", "-ltestu01mylib", "-lm")
-    command = [os.environ.get("CC", "cc"), "-O2", *cflags, str(source)]
-    command += ["-o", str(program), *ldflags, *libraries]
+    flags = {name: shlex.split(os.environ.get(name, "")) for name in FLAGS}
+    command = [*(flags["CC"] or ["cc"]), "-O2", *flags["CFLAGS"], str(source)]
+    command += ["-o", str(program), *flags["LDFLAGS"], *LIBRARIES]
     subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
     return program
 

@@ -38,14 +38,9 @@ SHORT = Sizes(128, (32, 512), 2**11, (4, 64), 64)
 
 RATES = (0.5, 0.1, 0.25, 1 / 3, 0.9, 1 / 256, 1e-3)
 
-LONGEST = 16
-"""The longest run that is looked at."""
-
-ALL_LAGS = 64
-"""Up to here every lag along a row is looked at, beyond it powers of two."""
-
-SEEDS = 2**20
-"""How many seeds belong to each `seed` below: no two share a key."""
+# The longest run that is looked at; up to where every lag along a row is, and beyond it
+# powers of two; and how many seeds belong to each `seed` below: no two share a key.
+LONGEST, ALL_LAGS, SEEDS = 16, 64, 2**20
 
 Results = Iterator[tuple[str, float]]
 
@@ -184,11 +179,8 @@ def _keys(masks: Masks, sizes: Sizes, seed: int) -> Results:
         words = masks.sample(family(seed, sizes.small_keys), sizes.small_shape)
         flat = words.reshape(len(words), -1)
         blocks.append(flat.view(np.uint64).ravel())
-        counts = laws.count_lanes(words)
-        yield (
-            f"{name}: counts of positions",
-            laws.dispersion(counts, len(words), masks.p),
-        )
+        scatter = laws.dispersion(laws.count_lanes(words), len(words), masks.p)
+        yield f"{name}: counts of positions", scatter
         yield f"{name}: lags", laws.lags_along_axis(words, masks.p, 0, lags)
         yield f"{name}: pairs of positions", laws.pairs_of_lanes(flat, masks.p)
     if masks.realised == 0.5:

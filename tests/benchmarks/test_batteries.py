@@ -108,6 +108,13 @@ def test_digits_of_a_control_are_refused(capsys):
     assert "'digits' bypasses the draw" in capsys.readouterr().err
 
 
+def test_missing_dieharder_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit):
+        command.main(["dieharder"])
+    assert "apt-get install dieharder" in capsys.readouterr().err
+
+
 def test_stream_writes_until_the_reader_has_enough(small_chunks, monkeypatch):
     reader, writer = os.pipe()
     monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(fileno=lambda: writer))

@@ -23,7 +23,7 @@ def recorded(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "DRAWS", {"sound": sound})
         patch.setattr(evidence, "FULL", evidence.SHORT)
-        patch.setattr(evidence, "RATES", (0.5, 0.1, 1e-3))
+        patch.setattr(evidence, "RATES", (0.5, 1e-3))
         patch.setitem(command.RUNS, "laws", (path, command.run_laws))
         command.main(["laws"])
     return records.load(path)
@@ -31,7 +31,7 @@ def recorded(tmp_path_factory):
 
 def test_sound_draw_fails_no_law(recorded):
     _, rows = recorded
-    assert len(rows) == 3 * 23 + 1
+    assert len(rows) == 2 * 23 + 1
     assert not command.judged(rows).failed.any()
 
 
