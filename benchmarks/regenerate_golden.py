@@ -1,10 +1,10 @@
-"""Rewrites `jdrop/golden.json`, the words that the stream must draw.
+"""Rewrites `jdrop/selfcheck/golden.json`, the words that the stream must draw.
 
     python -m benchmarks.regenerate_golden
 
 Run it when the stream changes, after giving the stream a new name. While the name
 stays, a vector that is there may neither change nor go; `--force` overrides that.
-Adding vectors is always allowed: add them to MASKS or KEYS below.
+Adding vectors is always allowed: add them to the tables below.
 """
 
 import argparse
@@ -16,156 +16,117 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from jdrop.selfcheck import vectors
+from jdrop.selfcheck.vectors import LEGACY, Golden, KeyVector, MaskVector, Vector
 
 import jdrop
-from jdrop._golden import (
-    LEGACY,
-    Golden,
-    KeyVector,
-    MaskVector,
-    Vector,
-    parse_golden,
-    sha256,
-    to_hex,
-)
 
 AnyVector = TypeVar("AnyVector", bound=Vector)
 
-GOLDEN = Path(jdrop.__file__).parent / "golden.json"
+GOLDEN = Path(vectors.__file__).with_name("golden.json")
 
 # Up to so many words are written in full, and of more than that the first few.
 FULL, FEW = 64, 8
 
 # The first hexadecimal digits of the fraction of pi.
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
-KEY_WORDS = {
-    "threefry2x32": 2,
-    "threefry4x32": 4,
-    "philox2x32": 1,
-    "philox4x32": 2,
-    "rbg": 4,
-    "unsafe_rbg": 4,
-    LEGACY: 2,
-}
+THREEFRY = {"impl": "threefry2x32", "key": PI[:2]}
+KEY_WORDS = {"threefry2x32": 2, "threefry4x32": 4, "philox2x32": 1, "philox4x32": 2}
+KEY_WORDS |= {"rbg": 4, "unsafe_rbg": 4, LEGACY: 2}
 
-RATES: dict[str, float] = {
-    "0": 0.0,
-    "0.1": 0.1,
-    "1/4": 1 / 4,
-    "1/3": 1 / 3,
-    "1/2": 1 / 2,
-    "0.9": 0.9,
-    "1": 1.0,
-}
+SMALL = {"shape": (4, 50), "rate": 0.1}
+RATES = {"0": 0.0, "0.1": 0.1, "1/4": 1 / 4, "1/3": 1 / 3, "1/2": 1 / 2}
+RATES |= {"0.9": 0.9, "1": 1.0}
+
 # Over the large mask, a rate of 1e-7 drops 0.56 elements in expectation; this key makes
 # it two.
-LARGE_RATES: dict[str, float] = {
-    "0.1": 0.1,
-    "1e-4": 1e-4,
-    "1 - 1e-4": 1 - 1e-4,
-    "1e-7": 1e-7,
-}
-LARGE_KEY = (0, 3)
+LARGE_RATES = {"0.1": 0.1, "1e-4": 1e-4, "1 - 1e-4": 1 - 1e-4, "1e-7": 1e-7}
+LARGE = {"impl": "threefry2x32", "key": (0, 3), "shape": (1680, 3360)}
 
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "scalar": {"shape": (), "rate": 0.5},
-    "empty": {"shape": (3, 0), "rate": 0.5},
-    "1-d": {"shape": (1000,), "rate": 0.1},
-    "one lane over": {"shape": (33,), "rate": 0.1},
-    "short rows": {"shape": (60, 10), "rate": 0.5},
-    "merged rows": {"shape": (7, 4, 5), "rate": 0.25},
-    "merged to axis 0": {"shape": (5, 2, 3, 4), "rate": 0.9},
-    "odd sizes": {"shape": (3, 5, 7, 11), "rate": 1 / 3},
-    "image": {"shape": (2, 8, 12, 3), "rate": 0.25, "offset": 5},
-    "feature maps": {"shape": (2, 4, 5, 32), "rate": 0.1},
-    "shared pixels": {"shape": (8, 6, 5, 16), "rate": 0.25, "broadcast_dims": (1, 2)},
-    "shared last axis": {"shape": (5, 12, 40), "rate": 0.1, "broadcast_dims": (2,)},
-    "shared examples": {
-        "shape": (5, 70),
-        "rate": 0.5,
-        "broadcast_dims": (0,),
-        "offset": 3,
-    },
-    "shared everywhere": {"shape": (4, 5), "rate": 0.5, "broadcast_dims": (0, 1)},
-    "offset": {"shape": (16, 40), "rate": 0.1, "offset": 1000},
-    "offset wraps": {"shape": (16, 40), "rate": 0.1, "offset": 2**32 - 8},
-}
+# The name, the shape and the rate, and what is not as usual.
+LAYOUTS: tuple[tuple[str, tuple[int, ...], float, dict[str, Any]], ...] = (
+    ("scalar", (), 0.5, {}),
+    ("empty", (3, 0), 0.5, {}),
+    ("1-d", (1000,), 0.1, {}),
+    ("one lane over", (33,), 0.1, {}),
+    ("short rows", (60, 10), 0.5, {}),
+    ("merged rows", (7, 4, 5), 0.25, {}),
+    ("merged to axis 0", (5, 2, 3, 4), 0.9, {}),
+    ("odd sizes", (3, 5, 7, 11), 1 / 3, {}),
+    ("image", (2, 8, 12, 3), 0.25, {"offset": 5}),
+    ("feature maps", (2, 4, 5, 32), 0.1, {}),
+    ("shared pixels", (8, 6, 5, 16), 0.25, {"broadcast_dims": (1, 2)}),
+    ("shared last axis", (5, 12, 40), 0.1, {"broadcast_dims": (2,)}),
+    ("shared examples", (5, 70), 0.5, {"broadcast_dims": (0,), "offset": 3}),
+    ("shared everywhere", (4, 5), 0.5, {"broadcast_dims": (0, 1)}),
+    ("offset", (16, 40), 0.1, {"offset": 1000}),
+    ("offset wraps", (16, 40), 0.1, {"offset": 2**32 - 8}),
+)
 
 
-def mask_vectors() -> Iterator[MaskVector]:
-    """What the masks are of; their words are still to be drawn."""
-    threefry: dict[str, Any] = {"impl": "threefry2x32", "key": PI[:2]}
-    small: dict[str, Any] = {"shape": (4, 50), "rate": 0.1}
+def mask_vectors() -> Iterator[dict[str, Any]]:
+    """The arguments of the masks."""
     for name, rate in RATES.items():
-        yield MaskVector(name=f"rate {name}", **threefry, **{**small, "rate": rate})
+        yield {"name": f"rate {name}", **THREEFRY, **SMALL, "rate": rate}
     for impl, size in KEY_WORDS.items():
-        yield MaskVector(name=f"{impl} key", impl=impl, key=PI[-size:], **small)
+        yield {"name": f"{impl} key", "impl": impl, "key": PI[-size:], **SMALL}
     for name, word in {"least": 0, "greatest": 2**32 - 1}.items():
-        extreme = {**threefry, "key": (word, word)}
-        yield MaskVector(name=f"{name} key", **extreme, **small)
-    for name, layout in LAYOUTS.items():
-        yield MaskVector(name=name, **threefry, **layout)
+        yield {"name": f"{name} key", **THREEFRY, "key": (word, word), **SMALL}
+    for name, shape, rate, more in LAYOUTS:
+        yield {"name": name, **THREEFRY, "shape": shape, "rate": rate, **more}
     for name, rate in LARGE_RATES.items():
-        large: dict[str, Any] = {"shape": (1680, 3360), "rate": rate}
-        yield MaskVector(
-            name=f"large, {name}", **{**threefry, "key": LARGE_KEY}, **large
-        )
+        yield {"name": f"large, {name}", **LARGE, "rate": rate}
 
 
-def key_vectors() -> Iterator[KeyVector]:
-    """What the derived keys are of."""
+def key_vectors() -> Iterator[dict[str, Any]]:
+    """The arguments of the derived keys."""
     for impl, size in KEY_WORDS.items():
         key, path = PI[:size], ("encoder", "dropout", 17)
-        yield KeyVector(name=f"{impl} by name", impl=impl, key=key, path=path)
-    threefry: dict[str, Any] = {"impl": "threefry2x32", "key": PI[:2]}
-    yield KeyVector(name="by numbers", **threefry, path=(0, 2**32 - 1))
-    yield KeyVector(name="by no letter", **threefry, path=("",))
-    yield KeyVector(name="by Greek letter", **threefry, path=("Ω",))
+        yield {"name": f"{impl} by name", "impl": impl, "key": key, "path": path}
+    yield {"name": "by numbers", **THREEFRY, "path": (0, 2**32 - 1)}
+    yield {"name": "by no letter", **THREEFRY, "path": ("",)}
+    yield {"name": "by Greek letter", **THREEFRY, "path": ("Ω",)}
 
 
 def draw() -> Golden:
     """The vectors, with the words that this version of the stream draws."""
-    masks = (fill(vector, vector.draw(vector.make_key())) for vector in mask_vectors())
-    keys = (fill(vector, vector.derive(vector.make_key())) for vector in key_vectors())
-    return Golden(jdrop.STREAM, tuple(masks), tuple(keys))
+    masks = (MaskVector(**arguments) for arguments in mask_vectors())
+    keys = (KeyVector(**arguments) for arguments in key_vectors())
+    return Golden(
+        jdrop.STREAM,
+        tuple(fill(vector, vector.draw(vector.make_key())) for vector in masks),
+        tuple(fill(vector, vector.derive(vector.make_key())) for vector in keys),
+    )
 
 
 def fill(vector: AnyVector, words: Any) -> AnyVector:
     """The vector with the words that came of it."""
     flat = np.asarray(words).ravel()
     shown = tuple(int(word) for word in flat[: flat.size if flat.size <= FULL else FEW])
-    return dataclasses.replace(vector, sha256=sha256(flat), words=shown)
+    return dataclasses.replace(vector, sha256=vectors.sha256(flat), words=shown)
 
 
 def changed(old: Golden, new: Golden) -> list[str]:
     """Names of the vectors of one stream that differ or are gone."""
     if old.stream != new.stream:
         return []
-    kept = {(type(vector), vector.name): vector for vector in new.masks + new.keys}
-    return [
-        vector.name
-        for vector in old.masks + old.keys
-        if kept.get((type(vector), vector.name)) != vector
-    ]
+    kept = {*new.masks, *new.keys}
+    return [vector.name for vector in (*old.masks, *old.keys) if vector not in kept]
 
 
 def to_json(golden: Golden) -> str:
     """The text of the file, one vector a line, so that a difference can be read."""
-    lists = {
-        name: ",\n".join(
-            f"    {json.dumps(_entry(v), ensure_ascii=False)}" for v in part
-        )
-        for name, part in (("masks", golden.masks), ("keys", golden.keys))
-    }
-    parts = [f'  "{name}": [\n{lines}\n  ]' for name, lines in lists.items()]
-    stream = f'  "stream": {json.dumps(golden.stream)}'
-    return "{\n" + ",\n".join([stream, *parts]) + "\n}\n"
+    parts = [f'  "stream": {json.dumps(golden.stream)}']
+    for name, part in (("masks", golden.masks), ("keys", golden.keys)):
+        lines = (json.dumps(_entry(vector), ensure_ascii=False) for vector in part)
+        parts.append(f'  "{name}": [\n    ' + ",\n    ".join(lines) + "\n  ]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _entry(vector: Vector) -> dict[str, Any]:
-    entry = {**dataclasses.asdict(vector), "key": to_hex(vector.key)}
-    results = {"sha256": entry.pop("sha256"), "words": to_hex(entry.pop("words"))}
-    return {**entry, **results}
+    entry = {**dataclasses.asdict(vector), "key": vectors.to_hex(vector.key)}
+    digest, words = entry.pop("sha256"), vectors.to_hex(entry.pop("words"))
+    return {**entry, "sha256": digest, "words": words}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,11 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--path", type=Path, default=GOLDEN, help="the file to write")
     options = parser.parse_args(arguments)
-    golden = draw()
-    old = (
-        parse_golden(options.path.read_text("utf-8")) if options.path.exists() else None
-    )
-    names = changed(old, golden) if old else []
+    golden, names = draw(), []
+    if options.path.exists():
+        old = vectors.parse_golden(options.path.read_text("utf-8"))
+        names = changed(old, golden)
     if names and not options.force:
         print(
             f"Vectors of the stream {golden.stream} would change: "

@@ -1,15 +1,20 @@
-"""What `benchmarks.versions` runs inside each environment; it prints one JSON object.
+"""What `nox -s versions` runs inside an environment: does jdrop work, what is drawn.
 
-    python -I versions_probe.py checks     one entry a check: null, or why it failed
-    python -I versions_probe.py masks      short hashes of masks, under the flags set
+    python -I benchmarks/versions_probe.py checks    whether everything works
+    python -I benchmarks/versions_probe.py masks     short hashes of masks of one key
 
-Every import of jdrop and Flax is inside a function: one that fails is a finding.
+It prints CSV rows: what was looked at, and the result. Every import of jdrop and Flax
+is inside a function: one that fails is a finding.
 """
 
+import csv
+import faulthandler
 import hashlib
 import json
+import platform
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,29 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-SEED = 42
-SHAPE = (64, 96)
-RATE = 0.1
-
-# Every implementation that any version of `jax.random` has.
-IMPLEMENTATIONS = (
-    "threefry2x32",
-    "threefry4x32",
-    "philox2x32",
-    "philox4x32",
-    "rbg",
-    "unsafe_rbg",
-)
+SEED, SHAPE, RATE = 42, (64, 96), 0.1
+TIMEOUT_SECONDS = 600
 
 
-def short_hash(y: Any) -> str:
-    """First 8 hexadecimal digits of the SHA-256 of where y is kept, packed to bits."""
-    return hashlib.sha256(np.packbits(np.asarray(y) != 0).tobytes()).hexdigest()[:8]
-
-
-def ones() -> jax.Array:
-    """An input whose output shows the mask."""
-    return jnp.ones(SHAPE, jnp.float32)
+def key_and_input() -> tuple[jax.Array, jax.Array]:
+    """A key, and an input whose output shows the mask."""
+    return jax.random.key(SEED), jnp.ones(SHAPE, jnp.float32)
 
 
 def drop(key: jax.Array, x: jax.Array) -> jax.Array:
@@ -54,11 +43,25 @@ def equal(actual: Any, wanted: Any) -> None:
     np.testing.assert_array_equal(np.asarray(actual), np.asarray(wanted))
 
 
+def check_golden() -> None:
+    """`python -m jdrop` draws the golden vectors."""
+    command = [sys.executable, "-I", "-m", "jdrop", "--json"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
+    if not done.stdout.startswith("{"):
+        raise AssertionError((done.stderr.strip().splitlines() or ["silence"])[-1])
+    for way in json.loads(done.stdout)["checks"]:
+        if way["status"] not in ("agrees", "skipped"):
+            raise AssertionError(f"{way['name']}: {way['reason'] or 'differs'}")
+
+
 def check_transforms() -> None:
-    """Compares jit, vmap, scan, remat, grad and a traced rate with the plain call."""
+    """Under jit, vmap, scan, remat, grad and with a traced rate: the plain call."""
     import jdrop
 
-    keys, x = jax.random.split(jax.random.key(SEED), 3), ones()
+    key, x = key_and_input()
+    keys = jax.random.split(key, 3)
     wanted = jnp.stack([drop(key, x) for key in keys])
     equal(jax.jit(drop)(keys[0], x), wanted[0])
     equal(jax.vmap(drop, (0, None))(keys, x), wanted)
@@ -69,18 +72,19 @@ def check_transforms() -> None:
 
 
 def check_export() -> None:
-    """Compares a program that was exported, serialised and read again."""
+    """A program that was exported, serialised and read again draws the same."""
     from jax import export
 
-    x, legacy = ones(), jax.random.PRNGKey(SEED)
+    (_, x), legacy = key_and_input(), jax.random.PRNGKey(SEED)
     exported = export.export(jax.jit(drop))(legacy, x)
     equal(export.deserialize(exported.serialize()).call(legacy, x), drop(legacy, x))
 
 
-def check_mesh(**options: Any) -> None:
-    """Compares a mask drawn by all devices with the mask drawn by one."""
-    key, x = jax.random.key(SEED), ones()
-    mesh = jax.make_mesh((len(jax.devices()),), ("d",), **options)
+def check_auto(kind: str = "Auto") -> None:
+    """All devices of a mesh, left to the compiler, draw the mask that one draws."""
+    axis_types = (getattr(jax.sharding.AxisType, kind),)
+    mesh = jax.make_mesh((len(jax.devices()),), ("d",), axis_types=axis_types)
+    key, x = key_and_input()
     for spec in (PartitionSpec("d"), PartitionSpec(None, "d")):
         sharded = jax.device_put(x, NamedSharding(mesh, spec))
         y = jax.jit(drop)(key, sharded)
@@ -88,22 +92,16 @@ def check_mesh(**options: Any) -> None:
         assert y.sharding.is_equivalent_to(sharded.sharding, y.ndim), y.sharding
 
 
-def check_auto() -> None:
-    """A mesh as every version makes it, which it passes to the compiler."""
-    axis_type = getattr(jax.sharding, "AxisType", None)
-    check_mesh(**({"axis_types": (axis_type.Auto,)} if axis_type else {}))
-
-
 def check_explicit() -> None:
-    """A mesh whose axes are part of an array's type."""
-    check_mesh(axis_types=(jax.sharding.AxisType.Explicit,))
+    """The same where the axes of the mesh are part of an array's type."""
+    check_auto("Explicit")
 
 
 def check_linen() -> None:
     """The linen module is the function."""
     import jdrop.linen
 
-    key, x = jax.random.key(SEED), ones()
+    key, x = key_and_input()
     module = jdrop.linen.Dropout(RATE, deterministic=False)
     equal(module.apply({}, x, rng=key), drop(key, x))
 
@@ -114,92 +112,51 @@ def check_nnx() -> None:
 
     import jdrop.nnx
 
-    key, x = jax.random.key(SEED), ones()
+    key, x = key_and_input()
     module = jdrop.nnx.Dropout(RATE, rngs=nnx.Rngs(SEED))
     equal(module(x, rngs=key), drop(key, x))
-    assert short_hash(module(x)) != short_hash(module(x)), "a key was used twice"
+    assert (module(x) != module(x)).any(), "a key was used twice"
     module.eval()
     equal(module(x), x)
     module.train()
     equal(nnx.jit(lambda module, x: module(x, rngs=key))(module, x), drop(key, x))
 
 
-CHECKS: dict[str, Callable[[], None]] = {
-    "transforms": check_transforms,
-    "export": check_export,
-    "auto": check_auto,
-    "explicit": check_explicit,
-    "linen": check_linen,
-    "nnx": check_nnx,
-}
+def checks() -> Iterator[tuple[str, str]]:
+    """Whether each check works, or the first line of what went wrong."""
+    yield "python", platform.python_version()
+    yield "numpy", np.__version__
+    every: tuple[Callable[[], None], ...] = (check_golden, check_transforms)
+    every += (check_export, check_auto, check_explicit, check_linen, check_nnx)
+    for check in every:
+        result = "works"
+        try:
+            check()
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            # Where a module was found is of no interest: the environment goes away.
+            result = f"{type(error).__name__}: {first.partition(' (/')[0]}"
+        yield check.__name__.removeprefix("check_"), result
 
 
-def draw_linen(key: jax.Array) -> jax.Array:
-    """The mask of `flax.linen.Dropout` for exactly this key."""
+def masks() -> Iterator[tuple[str, str]]:
+    """First 8 hexadecimal digits of the SHA-256 of each mask, packed to bits."""
     import flax.linen
 
+    key, x = key_and_input()
     module: Any = flax.linen.Dropout(RATE, deterministic=False)
-    return module.apply({}, ones(), rng=key)
-
-
-def draw_nnx(module: Any, key: jax.Array) -> jax.Array:
-    """The first mask of an nnx module whose stream of keys starts from this key."""
-    from flax import nnx
-
-    return module(RATE, rngs=nnx.Rngs(dropout=key))(ones())
-
-
-def draw_flax_nnx(key: jax.Array) -> jax.Array:
-    """The mask of `flax.nnx.Dropout` for the first key of a stream."""
-    from flax import nnx
-
-    return draw_nnx(nnx.Dropout, key)
-
-
-def draw_jdrop_nnx(key: jax.Array) -> jax.Array:
-    """The mask of `jdrop.nnx.Dropout` for the first key of a stream."""
-    import jdrop.nnx
-
-    return draw_nnx(jdrop.nnx.Dropout, key)
-
-
-CONTESTANTS = {
-    "jdrop": lambda key: drop(key, ones()),
-    "flax.linen": draw_linen,
-    "flax.nnx": draw_flax_nnx,
-    "jdrop.nnx": draw_jdrop_nnx,
-}
-
-
-def reason(function: Callable[[], Any]) -> str | None:
-    """Runs a check: None, or the first line of what went wrong."""
-    try:
-        function()
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        return f"{type(error).__name__}: {first}"
-    return None
-
-
-def hash_for(draw: Callable[[jax.Array], jax.Array], impl: str) -> str | None:
-    """The hash of a mask, or None where this version cannot draw it."""
-    try:
-        return short_hash(draw(jax.random.key(SEED, impl=impl)))
-    except Exception:
-        return None
-
-
-def main() -> None:
-    """Prints the checks or the masks."""
-    if sys.argv[1] == "checks":
-        found: Any = {name: reason(check) for name, check in CHECKS.items()}
-    else:
-        found = {
-            name: {impl: hash_for(draw, impl) for impl in IMPLEMENTATIONS}
-            for name, draw in CONTESTANTS.items()
-        }
-    print(json.dumps(found))
+    for name, draw in {
+        "jdrop": lambda: drop(key, x),
+        "flax.linen": lambda: module.apply({}, x, rng=key),
+    }.items():
+        try:
+            kept = np.packbits(np.asarray(draw()) != 0)
+        except Exception:
+            continue
+        yield name, hashlib.sha256(kept.tobytes()).hexdigest()[:8]
 
 
 if __name__ == "__main__":
-    main()
+    faulthandler.dump_traceback_later(2 * TIMEOUT_SECONDS, exit=True)
+    rows = {"checks": checks, "masks": masks}[sys.argv[1]]()
+    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)

@@ -1,7 +1,7 @@
-"""Statistical evidence for the bit stream: a public battery, and laws of its own.
+"""Statistical evidence for the bit stream: laws of its own, and public batteries.
 
-`layouts` turns masks into a stream of raw bits, on which `battery` runs dieharder.
-`packed` counts in packed masks, `laws` turns counts into p-values, `evidence` applies
-the laws to masks at several rates, and `controls` breaks the generator on purpose, to
-see the laws fail. `report` writes `docs/statistics.md`.
+`laws` turns packed masks into p-values, `evidence` applies it to masks of many keys at
+several rates, `controls` breaks the draw on purpose to see the laws fail, and
+`batteries` feeds masks to dieharder and TestU01. `python -m benchmarks.randomness` runs
+them and writes the tables of `docs/statistics.md`.
 """

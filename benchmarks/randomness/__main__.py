@@ -1,232 +1,220 @@
-"""Commands: `stream`, `battery`, `testu01`, `laws`, `report`; --help says more of each.
+"""The evidence in `docs/statistics.md`, from nothing.
 
-The evidence in `docs/statistics.md`, from nothing (dieharder and libtestu01-0-dev are
-Debian packages)::
+    python -m benchmarks.randomness laws          10 minutes of processor time
+    python -m benchmarks.randomness dieharder     30 minutes
+    python -m benchmarks.randomness testu01       5 minutes
+    python -m benchmarks.randomness report        writes the tables of the page
 
-    python -m benchmarks.randomness laws
-    python -m benchmarks.randomness battery
-    python -m benchmarks.randomness battery --reference
-    python -m benchmarks.randomness battery --control "4 rounds" --layouts row
-    python -m benchmarks.randomness testu01 --rounds 7 8 9 10 11 12 13 16 20
-    python -m benchmarks.randomness testu01 --battery Crush --layouts rows
-    python -m benchmarks.randomness report
+`stream LAYOUT [DRAW]` writes raw words to standard output, for other batteries.
 """
 
 import argparse
-import dataclasses
-import os
-import shlex
+import itertools
+import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from benchmarks.randomness import (
-    battery,
-    dieharder,
-    evidence,
-    layouts,
-    record,
-    report,
-    samples,
-    testu01,
-)
-from benchmarks.randomness.controls import CONTROLS, Draw, few_rounds, sound
-from benchmarks.randomness.dieharder import Source
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks import records
+from benchmarks.randomness import batteries, evidence
+from benchmarks.randomness.controls import CONTROLS, few_rounds, sound
+from benchmarks.randomness.laws import holm
 from jdrop._stream import ROUNDS
 
-RAW = tuple(name for name in layouts.LAYOUTS if name != "digits")
-"""Layouts that go through a draw, whose rounds can be reduced."""
+PAGE = records.ROOT / "docs" / "statistics.md"
+LAWS, DIEHARDER, TESTU01 = (
+    records.RESULTS / f"randomness-{name}.csv"
+    for name in ("laws", "dieharder", "testu01")
+)
+
+FAMILY_WISE = 0.01
+"""Bound on the probability that any p-value of a whole run fails by chance."""
+
+DRAWS = {"sound": sound, **CONTROLS}
 
 FULL_SIZE = ("sound", "8 rounds", "12 rounds")
 """Draws that get the full amount of data; the other controls fail with less."""
 
+DIEHARDER_CONTROLS = (("8 rounds", "row"), ("8 rounds", "rows"), ("4 rounds", "row"))
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
-    options.command_line = shlex.join(arguments)
-    options.run(options)
+TESTU01_ROUNDS = (8, 9, 10, 12, 13, ROUNDS)
+TESTU01_LAYOUTS = ("row", "rows", "lanes")
 
+COLUMNS = ("draw", "layout", "test", "parameter", "p_values", "p_value")
+"""Of all results; `p_value` sums up so many `p_values` (Bonferroni)."""
 
-def write_stream(options: argparse.Namespace) -> None:
-    """Writes a layout as raw little-endian words to standard output."""
-    left, draw = options.bytes, _draw(options, [options.layout])
-    for chunk in layouts.stream(options.layout, draw, options.seed):
-        octets = chunk.astype("<u4", copy=False).tobytes()[:left]
-        try:
-            sys.stdout.buffer.write(octets)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # The reader has enough: the interpreter must not flush again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
-        left -= len(octets)
-        if not left:
-            return
+Row = tuple[str, str, str, str, int, float]
 
 
-def run_battery(options: argparse.Namespace) -> None:
-    """Runs dieharder on each layout, and replaces what is recorded of the layout."""
-    if shutil.which("dieharder") is None:
-        sys.exit("dieharder is not installed: apt-get install dieharder (Debian).")
-    if options.reference:
-        return _run_reference(options)
-    draw = _draw(options, options.layouts)
-    # A control is meant to fail: there is nothing to resolve.
-    reruns = 0 if options.control else battery.RERUNS
-    for layout in options.layouts:
-        source = dieharder.masks(layout, draw)
-        seed = options.seed + 1000 * list(layouts.LAYOUTS).index(layout)
-        run = _run_tests(options, layout, source, seed, reruns)
-        _record(options, options.control or "sound", layout, run)
+def run_laws() -> Iterator[Row]:
+    """Every law on the sound draw, rate by rate, and on the controls."""
+    for name, draw in DRAWS.items():
+        sizes = evidence.FULL if name in FULL_SIZE else evidence.SHORT
+        found = evidence.judge(draw, sizes, evidence.RATES)
+        if name != "sound":
+            # Nobody asks at which of the rates a control fails.
+            found["parameter"] = ""
+        for labels, p in found.groupby(["test", "parameter"], sort=False).p_value:
+            law, rate = map(str, labels)
+            yield name, "", law, rate, p.size, min(1.0, float(p.min()) * p.size)
 
 
-def _run_reference(options: argparse.Namespace) -> None:
-    """The same tests, as often as there are layouts, on a generator beyond doubt."""
-    for number in range(len(layouts.LAYOUTS)):
-        seed = options.seed + 1000 * number
-        run = _run_tests(options, "AES", dieharder.aes, seed, reruns=0)
-        _record(options, "reference", f"AES {number + 1}", run)
+def run_dieharder() -> Iterator[Row]:
+    """All tests on every layout and on AES, the quick ones on two controls."""
+    sound_runs = [("sound", layout) for layout in batteries.LAYOUTS]
+    for name, layout in [*sound_runs, *DIEHARDER_CONTROLS]:
+        seed = 1 + 1000 * list(batteries.LAYOUTS).index(layout)
+        every = name == "sound"
+        tests = batteries.DIEHARDER_TESTS if every else batteries.QUICK_TESTS
+        for place, test in enumerate(tests):
+            chunks = batteries.stream(layout, DRAWS[name], seed + place)
+            yield _summed_up(name, layout, batteries.dieharder(test, chunks))
+    for test in batteries.DIEHARDER_TESTS:
+        yield _summed_up("AES", "", batteries.dieharder(test, None))
 
 
-def _run_tests(
-    options: argparse.Namespace, name: str, source: Source, seed: int, reruns: int
-) -> dict[str, Any]:
-    tests = [test for test in battery.TESTS if test.number in options.tests]
-    before, outcomes = os.times(), []
-    for outcome in battery.run_tests(name, source, tests, seed, reruns):
-        print(*dataclasses.astuple(outcome), sep="\t", flush=True)
-        outcomes.append(dataclasses.asdict(outcome))
-    seconds = round(sum(os.times()[:4]) - sum(before[:4]))
-    return {"cpu_seconds": seconds, "outcomes": outcomes}
-
-
-def _record(
-    options: argparse.Namespace, draw: str, layout: str, run: dict[str, Any]
-) -> None:
-    """Records a run at once: a later one may be cut short."""
-    about = record.context(options.command_line)
-    about["versions"]["dieharder"] = dieharder.version()
-    content = record.load(record.BATTERY)
-    content.setdefault(draw, {})[layout] = about | run
-    record.save(record.BATTERY, content)
-
-
-def run_testu01(options: argparse.Namespace) -> None:
-    """Runs a battery of TestU01, and replaces what is recorded of it."""
+def run_testu01() -> Iterator[Row]:
+    """SmallCrush on three layouts, drawn with 20 rounds and with fewer."""
     with tempfile.TemporaryDirectory() as folder:
-        program = testu01.build(Path(folder))
-        for rounds in options.rounds:
+        program = batteries.build_smallcrush(Path(folder))
+        for rounds, layout in itertools.product(TESTU01_ROUNDS, TESTU01_LAYOUTS):
             draw = sound if rounds == ROUNDS else few_rounds(rounds)
-            for layout in options.layouts:
-                run = testu01.run(program, options.battery, layout, draw, options.seed)
-                run |= record.context(options.command_line)
-                content = record.load(record.TESTU01)
-                by_layout = content.setdefault(options.battery, {})
-                by_layout.setdefault(layout, {})[str(rounds)] = run
-                record.save(record.TESTU01, content)
-                print(options.battery, layout, rounds, *testu01.judged(run), flush=True)
+            chunks = batteries.stream(layout, draw, seed=1)
+            for outcome in batteries.smallcrush(program, chunks):
+                yield _summed_up(f"{rounds} rounds", layout, outcome)
 
 
-def _draw(options: argparse.Namespace, names: Sequence[str]) -> Draw:
-    """The draw that the options ask for; digits come from the sound one only."""
-    if options.control is None:
-        return sound
-    if "digits" in names:
-        sys.exit("The layout 'digits' bypasses the draw: name others for a control.")
-    return CONTROLS[options.control]
+def _summed_up(draw: str, layout: str, outcome: batteries.Outcome) -> Row:
+    test, parameter, found = outcome
+    return draw, layout, test, parameter, len(found), batteries.combine(found)
 
 
-def run_laws(options: argparse.Namespace) -> None:
-    """Applies every law to the sound draw and to every control."""
-    content = record.context(options.command_line)
-    content["draws"] = {}
-    for name, draw in {"sound": sound, **CONTROLS}.items():
-        sizes = samples.FULL if name in FULL_SIZE else samples.SHORT
-        findings = evidence.judge(draw, sizes, options.seed)
-        failed = [finding for finding in findings if finding.failed]
-        print(f"{name}: {len(failed)} of {len(findings)} laws fail", flush=True)
-        content["draws"][name] = {
-            "sizes": dataclasses.asdict(sizes),
-            "findings": [dataclasses.asdict(finding) for finding in findings],
-        }
-    record.save(record.LAWS, content)
+RUNS = {
+    "laws": (LAWS, run_laws),
+    "dieharder": (DIEHARDER, run_dieharder),
+    "testu01": (TESTU01, run_testu01),
+}
 
 
-def write_report(options: argparse.Namespace) -> None:
-    """Writes the page of the results recorded so far."""
-    del options
-    laws, runs = record.load(record.LAWS), record.load(record.BATTERY)
-    crushes = record.load(record.TESTU01)
-    if not laws or not crushes or not {"sound", "reference"} <= runs.keys():
-        sys.exit("There is nothing to report: run the commands above it first.")
-    report.PAGE.write_text(report.page(laws, runs, crushes))
+def record(name: str) -> None:
+    """Runs one source of evidence and replaces what is recorded of it."""
+    path, run = RUNS[name]
+    rows = []
+    for row in run():
+        print(*row, sep="\t", flush=True)
+        rows.append((*row[:-1], float(f"{row[-1]:.6g}")))
+    header = records.provenance(f"python -m benchmarks.randomness {name}")
+    records.save(path, header, pd.DataFrame(rows, columns=COLUMNS))
 
 
-def _parser() -> argparse.ArgumentParser:
+def tables() -> dict[str, str]:
+    """The tables of the page, from what is recorded."""
+    found = {name: records.load(path) for name, (path, _) in RUNS.items()}
+    runs = pd.DataFrame([header for header, _ in found.values()])
+    laws, dieharder, testu01 = (judged(rows) for _, rows in found.values())
+    return {
+        "runs": _markdown(runs.drop(columns="stream")),
+        "verdict": _verdict(laws),
+        "laws": _markdown(_by_law(laws)),
+        "controls": _markdown(_by_draw(laws[laws.draw != "sound"])),
+        "sensitivity": _markdown(sensitivity(evidence.FULL)),
+        "dieharder verdict": _verdict(dieharder),
+        "dieharder": _markdown(_by_draw(dieharder)),
+        "testu01": _markdown(
+            testu01.pivot_table("adjusted", "layout", "draw", "min", sort=False)
+        ),
+    }
+
+
+def judged(rows: pd.DataFrame) -> pd.DataFrame:
+    """Adds p-values adjusted for all of one draw (Holm), and what fails by them."""
+    adjusted = rows.groupby("draw", sort=False).p_value.transform(holm)
+    return rows.assign(adjusted=adjusted, failed=adjusted < FAMILY_WISE)
+
+
+def _verdict(rows: pd.DataFrame) -> str:
+    sound = rows[rows.draw == "sound"]
+    return (
+        f"**{sound.failed.sum()} of {len(sound)} tests fail** at a family-wise level "
+        f"of {FAMILY_WISE:g}; the smallest adjusted p-value is "
+        f"{sound.adjusted.min():.3g}."
+    )
+
+
+def _by_law(rows: pd.DataFrame) -> pd.DataFrame:
+    """The sound draw, law by law, and the controls that fail the same law."""
+    found = rows[rows.draw == "sound"].groupby("test", sort=False)
+    table = found.agg(
+        {"parameter": "size", "p_value": "min", "adjusted": "min"},
+    ).set_axis(["rates", "smallest p", "adjusted (Holm)"], axis=1)
+    caught = rows[rows.failed].groupby("test").draw.agg(", ".join)
+    table["controls that fail it"] = caught.reindex(table.index).fillna("none")
+    return table.rename_axis("law")
+
+
+def _by_draw(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many tests each draw and layout fails, and the strongest of them."""
+    found = rows.groupby(["draw", "layout"], sort=False)
+    worst = rows.loc[found.p_value.idxmin()].set_index(["draw", "layout"])
+    failed = found.failed.agg(["sum", "size"]).astype(str).agg(" of ".join, axis=1)
+    table = pd.DataFrame({"tests failed": failed, "the strongest": worst.test})
+    return table.assign(**{"adjusted p": worst.adjusted})
+
+
+def sensitivity(sizes: evidence.Sizes) -> pd.DataFrame:
+    """Faults that the two simplest laws would catch, from the normal distribution."""
+    bits = sizes.keys * math.prod(sizes.shape)
+    lags = len(evidence.lags_to(evidence.ALL_LAGS, sizes.shape[1]))
+    tests = 23 * len(evidence.RATES) + 1
+    alone, pooled = stats.norm.isf(FAMILY_WISE / 2 / tests / np.array([1, lags]))
+    p = np.minimum(evidence.RATES, 1 - np.array(evidence.RATES))
+    table = pd.DataFrame({"rate": evidence.RATES}).set_index("rate")
+    table["error of the rate"] = alone * np.sqrt(p * (1 - p) / bits)
+    table["correlation at one lag"] = pooled * np.sqrt((1 + p) / (1 - p) / (bits / 2))
+    return table
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    table = table.reset_index()
+    filled = [name for name in table if name != "index" and (table[name] != "").any()]
+    return str(table[filled].to_markdown(index=False, floatfmt=".3g"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.randomness",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    for name, run in COMMANDS.items():
-        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        command.set_defaults(run=run)
-        if name != "report":
-            command.add_argument("--seed", type=int, default=1, help="first seed")
-        if name in ("stream", "battery"):
-            command.add_argument("--control", choices=CONTROLS, help="break the draw")
-        if name == "stream":
-            command.add_argument("--layout", choices=layouts.LAYOUTS, required=True)
-            command.add_argument("--bytes", type=_positive, required=True)
-        if name == "battery":
-            numbers = sorted({test.number for test in battery.TESTS})
-            command.add_argument(
-                "--layouts",
-                nargs="+",
-                choices=layouts.LAYOUTS,
-                default=[*layouts.LAYOUTS],
-            )
-            command.add_argument(
-                "--tests", nargs="+", type=int, choices=numbers, default=numbers
-            )
-        if name == "testu01":
-            command.add_argument(
-                "--battery", choices=testu01.BATTERIES, default="SmallCrush"
-            )
-            command.add_argument(
-                "--rounds", nargs="+", type=_positive, default=[ROUNDS]
-            )
-            command.add_argument(
-                "--layouts", nargs="+", choices=RAW, default=["row", "rows", "lanes"]
-            )
-        if name == "battery":
-            command.add_argument(
-                "--reference", action="store_true", help="test AES instead of masks"
-            )
-    return parser
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (_, run) in RUNS.items():
+        commands.add_parser(name, help=run.__doc__)
+    commands.add_parser("report", help="Write the tables of the page.")
+    stream = commands.add_parser(
+        "stream", help="Write raw words until the pipe closes."
+    )
+    stream.add_argument("layout", choices=batteries.LAYOUTS)
+    stream.add_argument("draw", choices=DRAWS, nargs="?", default="sound")
+    options = parser.parse_args(arguments)
+    if options.command == "report":
+        PAGE.write_text(records.fill(PAGE.read_text(), tables()))
+    elif options.command == "stream":
+        if options.layout == "digits" and options.draw != "sound":
+            parser.error("the layout 'digits' bypasses the draw: name another")
+        chunks = batteries.stream(options.layout, DRAWS[options.draw], seed=1)
+        batteries.write(sys.stdout.fileno(), chunks)
+    elif options.command == "dieharder" and not shutil.which("dieharder"):
+        parser.error("dieharder is not installed: apt-get install dieharder (Debian)")
+    else:
+        record(options.command)
 
-
-def _positive(text: str) -> int:
-    """A number of bytes."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"at least 1 byte; got {number}")
-    return number
-
-
-COMMANDS = {
-    "stream": write_stream,
-    "battery": run_battery,
-    "testu01": run_testu01,
-    "laws": run_laws,
-    "report": write_report,
-}
 
 if __name__ == "__main__":
     main()

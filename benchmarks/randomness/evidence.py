@@ -1,76 +1,149 @@
-"""Applies the laws to masks at several rates, and says which of them failed."""
+"""Masks of many keys at several rates, and the p-values of all laws over them."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
-from benchmarks.randomness import laws, packed, samples
+import jdrop
+from benchmarks.randomness import laws
 from benchmarks.randomness.controls import Draw
-from benchmarks.randomness.packed import Words
-from benchmarks.randomness.samples import Masks, Sizes
+from benchmarks.randomness.laws import LANES, Words
+
+
+class Sizes(NamedTuple):
+    """How much is drawn at each rate.
+
+    Attributes:
+      keys: Number of keys of large masks.
+      shape: Shape of a large mask.
+      small_keys: Number of keys of small masks, for each way to derive keys.
+      small_shape: Shape of a small mask.
+      flipped_keys: Number of keys of which every bit is flipped.
+    """
+
+    keys: int
+    shape: tuple[int, int]
+    small_keys: int
+    small_shape: tuple[int, int]
+    flipped_keys: int
+
+
+FULL = Sizes(1024, (64, 4096), 2**15, (8, 128), 4096)
+SHORT = Sizes(128, (32, 512), 2**11, (4, 64), 64)
 
 RATES = (0.5, 0.1, 0.25, 1 / 3, 0.9, 1 / 256, 1e-3)
 
-FAMILY_WISE = 0.01
-"""Bound on the probability that any law of a whole run fails by chance."""
-
-ALL_LAGS = 64
-"""Up to here every lag along a row is looked at, beyond it powers of two."""
-
-LONGEST = 16
-"""The longest run that is looked at."""
+# The longest run that is looked at; up to where every lag along a row is, and beyond it
+# powers of two; and how many seeds belong to each `seed` below: no two share a key.
+LONGEST, ALL_LAGS, SEEDS = 16, 64, 2**20
 
 Results = Iterator[tuple[str, float]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """The p-value of one law at one rate, and its p-value adjusted for all of them."""
-
-    law: str
-    rate: float
-    p_value: float
-    adjusted: float = 1.0
-
-    @property
-    def failed(self) -> bool:
-        """Whether the law fails at the family-wise threshold."""
-        return self.adjusted < FAMILY_WISE
-
-
 def judge(
-    draw: Draw, sizes: Sizes, seed: int, rates: Sequence[float] = RATES
-) -> list[Finding]:
-    """Every law at every rate, with p-values adjusted for their number (Holm).
+    draw: Draw, sizes: Sizes, rates: Sequence[float], seed: int = 1
+) -> pd.DataFrame:
+    """Applies every law at every rate.
 
     Args:
       draw: What draws the masks.
       sizes: How much of it.
-      seed: First of the seeds, one a rate, so that no two rates see the same digits.
       rates: Rates of dropping.
+      seed: First of the seeds, one a rate, so that no two rates see the same digits.
 
     Returns:
-      A finding for each law and rate.
+      A row for each law (`test`) and rate (`parameter`), with its `p_value`.
     """
-    found = [
-        Finding(law, rate, p_value)
+    rows = [
+        (law, f"rate {rate:.4g}", p_value)
         for number, rate in enumerate(rates)
         for law, p_value in _judge_rate(Masks(draw, rate), sizes, seed + number)
     ]
-    adjusted = laws.holm([finding.p_value for finding in found])
-    return [
-        dataclasses.replace(finding, adjusted=float(p_value))
-        for finding, p_value in zip(found, adjusted, strict=True)
-    ]
+    return pd.DataFrame(rows, columns=["test", "parameter", "p_value"])
+
+
+class Masks:
+    """Masks at one rate, in which a 1 bit is the rarer of dropped and kept.
+
+    Attributes:
+      realised: The rate that the library says it realises.
+      p: The probability of a 1.
+    """
+
+    def __init__(self, draw: Draw, rate: float) -> None:
+        """Masks that `draw` draws at the requested rate."""
+        self._draw, self._rate = draw, rate
+        self.realised = float(jdrop.sample_mask(jax.random.key(0), (1,), rate).rate)
+        self.p = min(self.realised, 1 - self.realised)
+
+    def sample(self, keys: jax.Array, shape: tuple[int, int], offset: int = 0) -> Words:
+        """The packed words of a mask for each key."""
+        draw = _draw_many(self._draw, shape)
+        kept = np.asarray(draw(keys, np.float32(self._rate), np.uint32(offset)))
+        return kept if self.realised > 0.5 else ~kept
+
+
+@functools.cache
+def _draw_many(draw: Draw, shape: tuple[int, int]) -> Callable[..., jax.Array]:
+    """Compiled once for all rates and offsets."""
+
+    def draw_one(key: jax.Array, rate: jax.Array, offset: jax.Array) -> jax.Array:
+        return draw(key, shape, rate, offset)
+
+    return jax.jit(jax.vmap(draw_one, in_axes=(0, None, None)))
+
+
+def consecutive_seeds(seed: int, number: int) -> jax.Array:
+    """Keys of seeds that follow each other."""
+    first = jnp.uint32(seed * SEEDS)
+    return jax.vmap(jax.random.key)(first + jnp.arange(number, dtype=jnp.uint32))
+
+
+def consecutive_folds(seed: int, number: int) -> jax.Array:
+    """Keys of one key and numbers that follow each other, as a training loop has."""
+    base = jax.random.key((seed + 1) * SEEDS - 1)
+    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    return fold_in(base, jnp.arange(number, dtype=jnp.uint32))
+
+
+def siblings(seed: int, number: int) -> jax.Array:
+    """Keys of one split, of another key: JAX may split as it folds in."""
+    return jax.random.split(jax.random.key((seed + 1) * SEEDS - 2), number)
+
+
+FAMILIES = {
+    "seeds": consecutive_seeds,
+    "fold_in": consecutive_folds,
+    "split": siblings,
+}
+"""Ways to derive many keys, each from a seed and a number of keys."""
+
+
+def flipped(keys: jax.Array) -> jax.Array:
+    """Every key with one of its 64 bits flipped: shape (64, number of keys)."""
+    low = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    zero = np.zeros_like(low)
+    bits = np.concatenate([np.stack([low, zero], -1), np.stack([zero, low], -1)])
+    return jax.random.wrap_key_data(jax.random.key_data(keys)[None] ^ bits[:, None])
+
+
+def lags_to(all_to: int, size: int) -> list[int]:
+    """1, 2, ..., all_to, and on in powers of two."""
+    powers = [2**i for i in range(size.bit_length()) if all_to < 2**i < size]
+    return [*range(1, all_to + 1), *powers]
 
 
 def _judge_rate(masks: Masks, sizes: Sizes, seed: int) -> Results:
-    large = masks.sample(samples.consecutive_folds(seed, sizes.keys), sizes.shape)
-    yield from _counts(large, masks.p)
-    yield from _pairs(large, masks.p)
-    yield "runs of dropped", laws.runs(large, masks.p, LONGEST)
-    yield "runs of kept", laws.runs(~large, 1 - masks.p, LONGEST)
+    large, p = masks.sample(consecutive_folds(seed, sizes.keys), sizes.shape), masks.p
+    yield from _counts(large, p)
+    yield from _pairs(large, p)
+    yield "runs of dropped", laws.runs(large, p, LONGEST)
+    yield "runs of kept", laws.runs(~large, 1 - p, LONGEST)
     yield from _keys(masks, sizes, seed)
     yield from _flips(masks, sizes, seed)
 
@@ -78,60 +151,51 @@ def _judge_rate(masks: Masks, sizes: Sizes, seed: int) -> Results:
 def _counts(words: Words, p: float) -> Results:
     """How many bits are 1: in all, at each place, and in blocks of many sizes."""
     keys, rows, _ = words.shape
-    lanes = packed.LANES * words[0, 0].size
+    lanes = LANES * words.shape[-1]
     in_words = np.bitwise_count(words).astype(np.int64)
-    yield "count in all", laws.binomial(in_words.sum(), packed.LANES * words.size, p)
-    yield "counts in words", laws.dispersion(in_words, packed.LANES, p)
+    yield "count in all", laws.binomial(in_words.sum(), LANES * words.size, p)
+    yield "counts in words", laws.dispersion(in_words, LANES, p)
     yield "counts in rows", laws.dispersion(in_words.sum(-1), lanes, p)
     yield "counts in masks", laws.dispersion(in_words.sum((1, 2)), rows * lanes, p)
-    in_columns = packed.count_lanes(words.swapaxes(0, 1))
+    in_columns = laws.count_lanes(words.swapaxes(0, 1))
     yield "counts in columns", laws.dispersion(in_columns, rows, p)
-    yield "counts of positions", laws.dispersion(packed.count_lanes(words), keys, p)
+    yield "counts of positions", laws.dispersion(laws.count_lanes(words), keys, p)
 
 
 def _pairs(words: Words, p: float) -> Results:
     """Whether two bits of one mask know of each other."""
-    _, rows, _ = words.shape
-    lanes = packed.LANES * words[0, 0].size
-    yield "lags along a row", laws.lags_along_row(words, p, lags_to(ALL_LAGS, lanes))
-    yield "lags across rows", laws.lags_along_axis(words, p, 1, range(1, rows))
-    yield "diagonals", laws.diagonals(words, p, range(1, packed.LANES + 1))
+    lags = lags_to(ALL_LAGS, LANES * words.shape[-1])
+    yield "lags along a row", laws.lags_along_row(words, p, lags)
+    rows = range(1, words.shape[1])
+    yield "lags across rows", laws.lags_along_axis(words, p, 1, rows)
+    yield "diagonals", laws.diagonals(words, p, range(1, LANES + 1))
     yield "pairs of lanes", laws.pairs_of_lanes(words.reshape(-1, 1), p)
 
 
 def _keys(masks: Masks, sizes: Sizes, seed: int) -> Results:
     """Whether masks of related keys know of each other."""
-    lags = lags_to(16, sizes.small_keys)
-    blocks = []
-    for name, family in samples.FAMILIES.items():
+    lags, blocks = lags_to(16, sizes.small_keys), []
+    for name, family in FAMILIES.items():
         words = masks.sample(family(seed, sizes.small_keys), sizes.small_shape)
-        yield (
-            f"{name}: counts of positions",
-            laws.dispersion(packed.count_lanes(words), len(words), masks.p),
-        )
-        yield f"{name}: lags", laws.lags_along_axis(words, masks.p, 0, lags)
         flat = words.reshape(len(words), -1)
-        yield f"{name}: pairs of positions", laws.pairs_of_lanes(flat, masks.p)
         blocks.append(flat.view(np.uint64).ravel())
+        scatter = laws.dispersion(laws.count_lanes(words), len(words), masks.p)
+        yield f"{name}: counts of positions", scatter
+        yield f"{name}: lags", laws.lags_along_axis(words, masks.p, 0, lags)
+        yield f"{name}: pairs of positions", laws.pairs_of_lanes(flat, masks.p)
     if masks.realised == 0.5:
         yield "repeated 64-bit blocks", laws.repeats(np.concatenate(blocks))
 
 
 def _flips(masks: Masks, sizes: Sizes, seed: int) -> Results:
     """Whether masks know of each other whose key or row number differs in one bit."""
-    keys = samples.consecutive_folds(seed, sizes.flipped_keys)
+    keys = consecutive_folds(seed, sizes.flipped_keys)
     words = masks.sample(keys, sizes.small_shape)
-    flipped = samples.flipped(keys)
-    others = masks.sample(flipped.reshape(-1), sizes.small_shape)
-    others = others.reshape(*flipped.shape, *words.shape[1:])
+    changed = flipped(keys)
+    others = masks.sample(changed.reshape(-1), sizes.small_shape)
+    others = others.reshape(*changed.shape, *words.shape[1:])
     yield "one bit of the key", laws.matched(words, others, masks.p)
 
-    row = (1, packed.LANES * words[0].size)
+    row = (1, LANES * words[0].size)
     others = np.stack([masks.sample(keys, row, 1 << bit) for bit in range(32)])
     yield "one bit of the row", laws.matched(masks.sample(keys, row), others, masks.p)
-
-
-def lags_to(all_to: int, size: int) -> list[int]:
-    """1, 2, ..., all_to, and on in powers of two."""
-    powers = [2**i for i in range(size.bit_length()) if all_to < 2**i < size]
-    return [*range(1, all_to + 1), *powers]

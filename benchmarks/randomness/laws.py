@@ -1,8 +1,9 @@
 """What independent Bernoulli bits do, each law with the p-value of what was seen.
 
-Every law takes packed bits, 1 with probability `p`, of shape (keys, rows, words). Pairs
-are disjoint, so that their count is exactly binomial whatever p is. A law that looks
-at many places at once returns its smallest p-value times their number (Bonferroni).
+Every law takes packed bits, 1 with probability `p`: uint32 words of shape (keys, rows,
+words), lane by lane. Pairs are disjoint, so that their count is exactly binomial
+whatever p is. A law that looks at many places at once returns its smallest p-value
+times their number (Bonferroni).
 """
 
 from collections.abc import Iterable
@@ -11,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from benchmarks.randomness import packed
-from benchmarks.randomness.packed import Counts, Words
+LANES = 32
+
+Words = npt.NDArray[np.uint32]
+Counts = npt.NDArray[np.int64]
 
 
 def binomial(counts: npt.ArrayLike, trials: npt.ArrayLike, p: float) -> float:
@@ -39,39 +42,47 @@ def dispersion(counts: Counts, trials: int, p: float) -> float:
 
 def lags_along_row(words: Words, p: float, lags: Iterable[int]) -> float:
     """Both bits of a pair some columns apart are 1 with probability p^2."""
-    return _pairs(p, (_apart_in_row(words, lag) for lag in lags))
+    size = LANES * words.shape[-1]
+    firsts = {lag: first_of_pairs(size, lag) for lag in lags}
+    counts = [
+        count(words & ahead(words, lag) & pack(first)) for lag, first in firsts.items()
+    ]
+    trials = [int(first.sum()) * words[..., 0].size for first in firsts.values()]
+    return binomial(counts, trials, p * p)
 
 
 def lags_along_axis(words: Words, p: float, axis: int, lags: Iterable[int]) -> float:
     """Both bits of a pair some rows, or some keys, apart are 1 with probability p^2."""
-    return _pairs(p, (_apart_on_axis(words, axis, lag) for lag in lags))
+    counts, trials = [], []
+    for lag in lags:
+        (first,) = np.nonzero(first_of_pairs(words.shape[axis], lag))
+        both = words.take(first, axis) & words.take(first + lag, axis)
+        counts.append(count(both))
+        trials.append(LANES * both.size)
+    return binomial(counts, trials, p * p)
 
 
 def diagonals(words: Words, p: float, lags: Iterable[int]) -> float:
-    """The same for pairs one row and some columns apart."""
+    """The same for pairs one row and some columns apart, either way."""
     upper, lower = words[:, 0::2], words[:, 1::2]
-    lanes = upper[..., 0].size
-    size = packed.LANES * words.shape[-1]
-    return _pairs(
-        p,
-        (
-            (packed.count(a & packed.ahead(b, lag)), lanes * (size - lag))
-            for lag in lags
-            for a, b in ((upper, lower), (lower, upper))
-        ),
-    )
+    size = LANES * words.shape[-1]
+    counts, trials = [], []
+    for lag in lags:
+        for one, other in ((upper, lower), (lower, upper)):
+            counts.append(count(one & ahead(other, lag)))
+            trials.append(upper[..., 0].size * (size - lag))
+    return binomial(counts, trials, p * p)
 
 
 def matched(words: Words, others: Words, p: float) -> float:
     """The same for the bits of words and of each of the others, stacked on axis 0."""
-    along = tuple(range(1, others.ndim))
-    both = packed.count(words & others, along)
-    return binomial(both, packed.LANES * words.size, p * p)
+    both = count(words & others, tuple(range(1, others.ndim)))
+    return binomial(both, LANES * words.size, p * p)
 
 
 def pairs_of_lanes(words: Words, p: float) -> float:
-    """The same for every two lanes of a row, however far apart."""
-    pairs = packed.count_pairs(words)
+    """The same for every two lanes of the last axis, however far apart."""
+    pairs = count_pairs(words)
     one, other = np.triu_indices(len(pairs), 1)
     return binomial(pairs[one, other], words[..., 0].size, p * p)
 
@@ -81,13 +92,13 @@ def runs(words: Words, p: float, longest: int) -> float:
 
     Runs that begin near the end of a row are left out: all of them can go on.
     """
-    columns = packed.LANES * words.shape[-1]
-    early = packed.pack(np.arange(columns) < columns - longest - 2)
-    alive = ~words & packed.ahead(words, 1) & early
-    going_on = [packed.count(alive)]
+    columns = LANES * words.shape[-1]
+    early = pack(np.arange(columns) < columns - longest - 2)
+    alive = ~words & ahead(words, 1) & early
+    going_on = [count(alive)]
     for length in range(1, longest + 1):
-        alive &= packed.ahead(words, length + 1)
-        going_on.append(packed.count(alive))
+        alive &= ahead(words, length + 1)
+        going_on.append(count(alive))
     return binomial(going_on[1:], going_on[:-1], p)
 
 
@@ -109,19 +120,57 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return adjusted
 
 
-def _pairs(p: float, seen: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> float:
-    """Tests (count, trials) of pairs of which both are 1."""
-    counts, trials = np.transpose(list(seen))
-    return binomial(counts, trials, p * p)
+def count(words: Words, axis: int | tuple[int, ...] | None = None) -> Counts:
+    """How many 1 bits there are along the axes of words, or in all."""
+    return np.bitwise_count(words).sum(axis, dtype=np.int64)
 
 
-def _apart_in_row(words: Words, lag: int) -> tuple[Counts, int]:
-    first = packed.firsts(packed.LANES * words.shape[-1], lag)
-    both = words & packed.ahead(words, lag) & packed.pack(first)
-    return packed.count(both), int(first.sum()) * words[..., 0].size
+def count_lanes(words: Words) -> Counts:
+    """How many 1 bits each lane of each word has along axis 0, lanes last."""
+    lanes = [((words >> lane) & 1).sum(0, dtype=np.int64) for lane in range(LANES)]
+    return np.stack(lanes, axis=-1)
 
 
-def _apart_on_axis(words: Words, axis: int, lag: int) -> tuple[Counts, int]:
-    (first,) = np.nonzero(packed.firsts(words.shape[axis], lag))
-    both = words.take(first, axis) & words.take(first + lag, axis)
-    return packed.count(both), packed.LANES * both.size
+def count_pairs(words: Words) -> Counts:
+    """For every two lanes of the last axis, in how many rows both are 1.
+
+    The diagonal has the counts of single lanes.
+    """
+    rows = words.reshape(-1, words.shape[-1])
+    pairs: Counts = np.zeros((LANES * rows.shape[1],) * 2, np.int64)
+    # Sums of 0 and 1 are exact in float32 up to 2^24.
+    step = max(1, 2**24 // pairs.shape[0])
+    for start in range(0, len(rows), step):
+        bits = unpack(rows[start : start + step]).astype(np.float32)
+        pairs += (bits.T @ bits).astype(np.int64)
+    return pairs
+
+
+def ahead(words: Words, distance: int) -> Words:
+    """Every lane sees the lane `distance` further on in its row, or 0 past its end."""
+    skip, shift = divmod(distance, LANES)
+    padding = np.zeros((*words.shape[:-1], skip + 1), np.uint32)
+    later: Words = np.concatenate([words[..., skip:], padding], axis=-1)
+    if shift == 0:
+        return later[..., :-1]
+    return (later[..., :-1] >> np.uint32(shift)) | (
+        later[..., 1:] << np.uint32(LANES - shift)
+    )
+
+
+def first_of_pairs(size: int, distance: int) -> npt.NDArray[np.bool_]:
+    """Which places are the first of a pair `distance` apart, pairs being disjoint."""
+    place = np.arange(size)
+    return (place // distance % 2 == 0) & (place + distance < size)
+
+
+def pack(bits: npt.NDArray[np.bool_]) -> Words:
+    """Packs the last axis, the first bool into the lowest bit of the first word."""
+    octets = np.packbits(bits, axis=-1, bitorder="little")
+    return octets.view("<u4").astype(np.uint32)
+
+
+def unpack(words: Words) -> npt.NDArray[np.uint8]:
+    """One 0 or 1 a lane: the inverse of `pack`, along the last axis."""
+    octets = np.ascontiguousarray(words, "<u4").view(np.uint8)
+    return np.unpackbits(octets, axis=-1, bitorder="little")

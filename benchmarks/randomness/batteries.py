@@ -1,0 +1,203 @@
+"""Public batteries on masks at rate 0.5: dieharder, and SmallCrush of TestU01.
+
+dieharder (Robert G. Brown) and libtestu01-0-dev (L'Ecuyer and Simard, 2007) are Debian
+packages. CFLAGS and LDFLAGS say where TestU01 is if the compiler does not know.
+"""
+
+import functools
+import itertools
+import os
+import shlex
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.randomness.controls import Draw
+from benchmarks.randomness.laws import LANES, Words
+from jdrop import _stream
+
+RATE = 0.5
+
+CHUNK = 2**21
+"""Words that are drawn at a time."""
+
+TIMEOUT_SECONDS = 1800
+"""A battery that takes longer over a test is killed."""
+
+DIEHARDER_TESTS = (
+    *("0", "1", "2", "3", "4", "8", "9", "10", "11", "12", "13", "15", "16"),
+    # Left to itself it reads 8 GB.
+    "17 -p 20",
+    *("100", "101", "102", "200 -n 1", "200 -n 2", "200 -n 4", "200 -n 8"),
+    *("201 -n 2", "201 -n 5", "202 -n 2", "202 -n 5"),
+    *("203 -n 0", "203 -n 1", "203 -n 7"),
+    *("204", "205", "206", "207", "208", "209"),
+)
+"""All that dieharder calls good, by number, with a selection of tuples and lags."""
+
+FLAGS = ("CC", "CFLAGS", "LDFLAGS")
+LIBRARIES = ("-ltestu01", "-ltestu01probdist", "-ltestu01mylib", "-lm")
+
+SLOW = {"2", "11", "12", "13", "17", "201", "203"}
+QUICK_TESTS = tuple(t for t in DIEHARDER_TESTS if t.split()[0] not in SLOW)
+
+Outcome = tuple[str, str, list[float]]
+"""A test, its size of tuples or lag if it has one, and its p-values."""
+
+
+def along_row(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """Rows of 2^26 elements, one after the other, each from its first to its last."""
+    return draw(key, (1, LANES * CHUNK), jnp.float32(RATE), chunk)
+
+
+def across_rows(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """The first 32 elements of row 0, of row 1, of row 2, and so on."""
+    return draw(key, (CHUNK, LANES), jnp.float32(RATE), chunk * np.uint32(CHUNK))
+
+
+def across_keys(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """The first 32 elements under `fold_in(key, 0)`, `fold_in(key, 1)`, and so on."""
+    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    return _first_words(draw, fold_in(key, _numbers(chunk)))
+
+
+def across_seeds(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """The first 32 elements under keys whose last word counts up, as of seeds."""
+    _, constant = jax.random.key_data(key)
+    numbers = _numbers(chunk)
+    data = jnp.stack([jnp.full_like(numbers, constant), numbers], axis=-1)
+    return _first_words(draw, jax.random.wrap_key_data(data))
+
+
+def across_lanes(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """Lane 0 of 2^21 words of a row, then lane 1 of the same words, and so on."""
+    words = along_row(draw, key, chunk).reshape(-1, LANES)
+    place = np.arange(LANES, dtype=np.uint32)
+
+    def pack_lane(lane: jax.Array) -> jax.Array:
+        bits = (words >> lane) & np.uint32(1)
+        return (bits << place[None]).sum(axis=-1, dtype=jnp.uint32)
+
+    return jax.lax.map(pack_lane, place)
+
+
+def across_digits(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """All 32 digits of the first word of a row, then of its second, and so on.
+
+    The law of a rate folds these digits into one word. No mask shows them one by one,
+    so they come from the cipher that the library draws with.
+    """
+    del draw
+    seed = _stream.seed_words(key, _stream.WORDS_DOMAIN)
+    counter = jnp.arange(CHUNK // 2, dtype=jnp.uint32)
+    return jnp.stack(_stream.threefry2x32(*seed, chunk, counter), axis=-1)
+
+
+LAYOUTS: dict[str, Callable[[Draw, jax.Array, jax.Array], jax.Array]] = {
+    "row": along_row,
+    "rows": across_rows,
+    "keys": across_keys,
+    "seeds": across_seeds,
+    "lanes": across_lanes,
+    "digits": across_digits,
+}
+"""A chunk of words from a draw, a key and the number of the chunk, by name."""
+
+
+def stream(layout: str, draw: Draw, seed: int) -> Iterator[Words]:
+    """Endless chunks of words in a layout, of one key after the other.
+
+    A key is done after 2^32 words, all that some layouts have under it.
+    """
+    make = jax.jit(functools.partial(LAYOUTS[layout], draw))
+    for number in itertools.count():
+        key = jax.random.key(seed + number // (2**32 // CHUNK))
+        chunk = np.uint32(number % (2**32 // CHUNK))
+        yield np.asarray(make(key, chunk)).ravel()
+
+
+def dieharder(test: str, chunks: Iterable[Words] | None) -> Outcome:
+    """Runs a test of `DIEHARDER_TESTS` on words, or on dieharder's own AES for None.
+
+    AES takes its key from the clock, so no two runs of it are the same.
+    """
+    source = "205" if chunks is None else "200"
+    report = feed(["dieharder", "-g", source, "-d", *test.split()], chunks or ())
+    lines = [
+        [field.strip() for field in line.split("|")] for line in report.split("\n")
+    ]
+    found = [line for line in lines if len(line) == 6 and line[1].isdigit()]
+    if not found:
+        raise RuntimeError(f"dieharder -d {test} has no result:\n{report}")
+    tuples = list(dict.fromkeys(line[1] for line in found))
+    parameter = tuples[0] if len(tuples) == 1 else f"{tuples[0]} to {tuples[-1]}"
+    return found[0][0], parameter, [float(line[4]) for line in found]
+
+
+def build_smallcrush(folder: Path) -> Path:
+    """Compiles the program that runs SmallCrush on its standard input."""
+    program, source = folder / "smallcrush", Path(__file__).with_name("smallcrush.c")
+    flags = {name: shlex.split(os.environ.get(name, "")) for name in FLAGS}
+    command = [*(flags["CC"] or ["cc"]), "-O2", *flags["CFLAGS"], str(source)]
+    command += ["-o", str(program), *flags["LDFLAGS"], *LIBRARIES]
+    subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
+    return program
+
+
+def smallcrush(program: Path, chunks: Iterable[Words]) -> list[Outcome]:
+    """Runs SmallCrush, which `build_smallcrush` compiled, on words."""
+    lines = [line.split("\t") for line in feed([str(program)], chunks).split("\n")]
+    return [(line[1], "", [float(line[2])]) for line in lines if line[0] == "p-value"]
+
+
+def combine(p_values: Sequence[float]) -> float:
+    """One p-value that is small where one of several is near 0 or 1 (Bonferroni)."""
+    nearest = min(min(p, 1 - p) for p in p_values)
+    return min(1.0, 2 * nearest * len(p_values))
+
+
+def feed(command: Sequence[str], chunks: Iterable[Words]) -> str:
+    """What a program prints that reads words for as long as it wants.
+
+    Raises:
+      CalledProcessError: If it fails, or is killed after `TIMEOUT_SECONDS`.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None and process.stdout is not None
+        deadline = threading.Timer(TIMEOUT_SECONDS, process.kill)
+        deadline.start()
+        write(process.stdin.fileno(), chunks)
+        report = process.stdout.read().decode()
+    deadline.cancel()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return report
+
+
+def write(pipe: int, chunks: Iterable[Words]) -> None:
+    """Writes chunks, as little-endian words, until the reader closes its end."""
+    try:
+        for chunk in chunks:
+            octets = memoryview(chunk.astype("<u4", copy=False).tobytes())
+            while octets:
+                octets = octets[os.write(pipe, octets) :]
+    except BrokenPipeError:
+        pass
+
+
+def _numbers(chunk: jax.Array) -> jax.Array:
+    """The numbers of the words of a chunk."""
+    return chunk * np.uint32(CHUNK) + jnp.arange(CHUNK, dtype=jnp.uint32)
+
+
+def _first_words(draw: Draw, keys: jax.Array) -> jax.Array:
+    def first(key: jax.Array) -> jax.Array:
+        return draw(key, (1, LANES), jnp.float32(RATE), jnp.uint32(0))
+
+    return jax.vmap(first)(keys)

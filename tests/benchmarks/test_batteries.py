@@ -1,0 +1,193 @@
+"""The streams that public batteries read, and how their reports are read."""
+
+import itertools
+import os
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+import jdrop
+from benchmarks.randomness import __main__ as command
+from benchmarks.randomness import batteries, laws
+from benchmarks.randomness.controls import sound
+
+SEED = 7
+CHUNK = 64
+
+# What dieharder 3.31.1 printed for `-g 200 -d 15`, and some lines for `-d 102`.
+RUNS = """\
+#=============================================================================#
+#            dieharder version 3.31.1 Copyright 2003 Robert G. Brown          #
+#=============================================================================#
+   rng_name    |rands/second|   Seed   |
+stdin_input_raw|  2.30e+06  |2846984604|
+#=============================================================================#
+        test_name   |ntup| tsamples |psamples|  p-value |Assessment
+#=============================================================================#
+        diehard_runs|   0|    100000|     100|0.97098675|  PASSED  
+        diehard_runs|   0|    100000|     100|0.29603819|  PASSED  
+"""  # noqa: W291
+SERIAL = """\
+          sts_serial|   1|    100000|     100|0.80948435|  PASSED  
+          sts_serial|   2|    100000|     100|0.99689761|   WEAK   
+          sts_serial|   3|    100000|     100|0.47754031|  PASSED  
+"""  # noqa: W291
+
+# The end of what SmallCrush printed.
+SMALLCRUSH = """\
+ All tests were passed
+
+
+
+p-value\tBirthdaySpacings\t0.45709739674954925
+p-value\tMaxOft AD\t0.82497505539663629
+"""
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Streams in chunks of 64 words."""
+    monkeypatch.setattr(batteries, "CHUNK", CHUNK)
+
+
+def chunks(layout, number):
+    return list(itertools.islice(batteries.stream(layout, sound, SEED), number))
+
+
+def mask(key, shape, rate=0.5):
+    return np.asarray(jdrop.sample_mask(key, shape, rate).to_bool())
+
+
+def test_row_is_a_mask_of_long_rows(small_chunks):
+    seen = laws.unpack(np.stack(chunks("row", 3)))
+    np.testing.assert_array_equal(seen, mask(jax.random.key(SEED), (3, 32 * CHUNK)))
+
+
+def test_rows_is_a_mask_of_short_rows(small_chunks):
+    seen = laws.unpack(np.concatenate(chunks("rows", 3))[:, None])
+    np.testing.assert_array_equal(seen, mask(jax.random.key(SEED), (3 * CHUNK, 32)))
+
+
+@pytest.mark.parametrize(
+    ("layout", "derive"),
+    [
+        ("keys", lambda i: jax.random.fold_in(jax.random.key(SEED), i)),
+        ("seeds", lambda i: jax.random.wrap_key_data(np.array([SEED, i], np.uint32))),
+    ],
+)
+def test_keys_and_seeds_are_masks_of_many_keys(layout, derive, small_chunks):
+    seen = laws.unpack(np.concatenate(chunks(layout, 2))[:, None])
+    expected = [mask(derive(np.uint32(i)), (32,)) for i in (0, 1, 63, 64, 127)]
+    np.testing.assert_array_equal(seen[[0, 1, 63, 64, 127]], expected)
+
+
+def test_lanes_are_a_row_transposed(small_chunks):
+    (first,) = chunks("lanes", 1)
+    row = mask(jax.random.key(SEED), (1, 32 * CHUNK)).reshape(CHUNK, 32)
+    np.testing.assert_array_equal(laws.unpack(first), row.T.ravel())
+
+
+def test_digits_fold_into_a_mask(small_chunks):
+    """0.1 takes 15 digits: 199a = 0001100110011010, the first of them on the left."""
+    digits = np.concatenate(chunks("digits", 1)).reshape(-1, 32)
+    kept = np.full(len(digits), 0xFFFFFFFF, np.uint32)
+    for place in range(14, -1, -1):
+        one = 0x199A >> (15 - place) & 1
+        kept = kept & digits[:, place] if one else kept | digits[:, place]
+    expected = mask(jax.random.key(SEED), (1, 32 * len(digits)), rate=0.1)
+    np.testing.assert_array_equal(laws.unpack(kept[None]), expected)
+
+
+def test_digits_of_a_control_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["stream", "digits", "4 rounds"])
+    assert "'digits' bypasses the draw" in capsys.readouterr().err
+
+
+def test_missing_dieharder_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit):
+        command.main(["dieharder"])
+    assert "apt-get install dieharder" in capsys.readouterr().err
+
+
+def test_stream_writes_until_the_reader_has_enough(small_chunks, monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(fileno=lambda: writer))
+    written, write = [], os.write
+
+    def write_twice(pipe, octets):
+        if len(written) == 2:
+            os.close(reader)
+        written.append(bytes(octets))
+        return write(pipe, octets)
+
+    monkeypatch.setattr(os, "write", write_twice)
+    command.main(["stream", "rows"])
+    os.close(writer)
+    stream = itertools.islice(batteries.stream("rows", sound, 1), 3)
+    assert written == [chunk.astype("<u4").tobytes() for chunk in stream]
+
+
+def test_program_that_fails_raises():
+    code = "import sys; sys.stdin.buffer.read(4); sys.exit(3)"
+    with pytest.raises(subprocess.CalledProcessError, match="status 3"):
+        batteries.feed([sys.executable, "-c", code], [np.zeros(1, np.uint32)])
+
+
+def test_program_that_hangs_is_killed(monkeypatch):
+    monkeypatch.setattr(batteries, "TIMEOUT_SECONDS", 0.5)
+    endless = itertools.repeat(np.zeros(2**16, np.uint32))
+    code = "import time; time.sleep(60)"
+    with pytest.raises(subprocess.CalledProcessError, match="SIGKILL"):
+        batteries.feed([sys.executable, "-c", code], endless)
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (RUNS, ("diehard_runs", "0", [0.97098675, 0.29603819])),
+        (SERIAL, ("sts_serial", "1 to 3", [0.80948435, 0.99689761, 0.47754031])),
+    ],
+)
+def test_report_of_dieharder_is_read(report, expected, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        batteries, "feed", lambda words, _: asked.append(words) or report
+    )
+    assert batteries.dieharder("203 -n 7", []) == expected
+    assert batteries.dieharder("15", None) == expected
+    assert asked == [
+        ["dieharder", "-g", "200", "-d", "203", "-n", "7"],
+        ["dieharder", "-g", "205", "-d", "15"],
+    ]
+
+
+def test_report_without_a_result_raises(monkeypatch):
+    monkeypatch.setattr(batteries, "feed", lambda *_: "unknown test")
+    with pytest.raises(RuntimeError, match="dieharder -d 99 has no result:\nunknown"):
+        batteries.dieharder("99", [])
+
+
+def test_report_of_smallcrush_is_read(monkeypatch, tmp_path):
+    monkeypatch.setattr(batteries, "feed", lambda *_: SMALLCRUSH)
+    assert batteries.smallcrush(tmp_path, []) == [
+        ("BirthdaySpacings", "", [0.45709739674954925]),
+        ("MaxOft AD", "", [0.82497505539663629]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("p_values", "combined"),
+    [([0.3], 0.6), ([0.7], 0.6), ([0.4, 0.001], 0.004), ([0.9999, 0.5], 0.0004)],
+)
+def test_p_values_of_one_test_are_summed_up(p_values, combined):
+    assert batteries.combine(p_values) == pytest.approx(combined)
+
+
+def test_sum_of_p_values_is_a_probability():
+    assert batteries.combine([0.5, 0.4, 0.6]) == 1
