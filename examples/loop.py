@@ -1,10 +1,9 @@
 """The training step, an epoch as one compiled scan over steps, and evaluation."""
 
-import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,9 @@ import optax
 from flax import struct
 from jax import lax
 
-from examples.architecture import Network, Tree
 from jdrop import key_for
 
+Tree = Any
 # Images evaluated at a time: bounds the memory of the activations.
 EVALUATION_BATCH = 512
 
@@ -33,26 +32,22 @@ class Metrics(NamedTuple):
     accuracy: jax.Array
 
 
-class Epoch(NamedTuple):
-    """What an epoch came to; `batches` with dropout, on the way, the rest after it."""
+class Network(NamedTuple):
+    """A Flax module as pure functions; `stats` are the averages of BatchNorm, if any.
 
-    batches: Metrics
-    train: Metrics
-    test: Metrics
-    seconds: float
+    Attributes:
+      init: key -> params, stats.
+      train: params, stats, images, key of the masks -> logits, new stats.
+      predict: params, stats, images -> logits, without dropout.
+    """
+
+    init: Callable[[jax.Array], tuple[Tree, Tree]]
+    train: Callable[[Tree, Tree, jax.Array, jax.Array], tuple[jax.Array, Tree]]
+    predict: Callable[[Tree, Tree, jax.Array], jax.Array]
 
 
 class State(struct.PyTreeNode):
-    """What training changes: a pytree, with the functions that change it.
-
-    Attributes:
-      step: Number of steps taken, int32.
-      params: The parameters, by layer and by name.
-      stats: Running averages of BatchNorm; empty without it.
-      optimizer_state: What the optimiser keeps between steps.
-      network: The pure functions of the network; static.
-      optimizer: The optimiser; static.
-    """
+    """What training changes, and the functions that change it, which are static."""
 
     step: jax.Array
     params: Tree
@@ -65,56 +60,35 @@ class State(struct.PyTreeNode):
 def create_state(
     network: Network, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> State:
-    """Draws the initial parameters.
-
-    Args:
-      network: The pure functions of the network.
-      optimizer: The optimiser.
-      key: Consumed by the initial weights.
-
-    Returns:
-      The state before the first step.
-    """
+    """Draws the initial parameters from a key, which is consumed."""
     params, stats = jax.jit(network.init)(key)
     step = jnp.zeros((), jnp.int32)
     return State(step, params, stats, optimizer.init(params), network, optimizer)
 
 
-def measure(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross-entropy of each example, and whether its label is predicted.
-
-    Args:
-      logits: Array (examples, classes).
-      labels: Class indices (examples,).
-
-    Returns:
-      Loss in nats and 0 or 1, each a float array (examples,).
-    """
+def measure(logits: jax.Array, labels: jax.Array) -> Metrics:
+    """The metrics of a batch from its logits (examples, classes)."""
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return loss, (logits.argmax(-1) == labels).astype(loss.dtype)
+    correct = (logits.argmax(-1) == labels).astype(loss.dtype)
+    return Metrics(loss.mean(), correct.mean())
 
 
 def train_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One step of the optimiser, with dropout.
 
-    Args:
-      state: The state before the step, number t.
-      batch: The examples of the step.
-      key: The key of the run; step t uses `fold_in(key, t)`, so it is the same key at
-        every step, and a resumed run draws the masks of the uninterrupted one.
-
-    Returns:
-      The state after the step, and the metrics of the batch, with dropout.
+    The masks of step t come from `key_for(key, "dropout", t)`. So `key` is the same at
+    every step, and a run that goes on from a state draws what it would have drawn.
     """
-    step_key = jax.random.fold_in(key, state.step)
+    dropout_key = key_for(key, "dropout", state.step)
 
-    def mean_loss(params: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
-        logits, stats = state.network.apply(params, state.stats, batch.images, step_key)
-        loss, correct = measure(logits, batch.labels)
-        return loss.mean(), (correct.mean(), stats)
+    def loss(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
+        logits, stats = state.network.train(
+            params, state.stats, batch.images, dropout_key
+        )
+        metrics = measure(logits, batch.labels)
+        return metrics.loss, (metrics, stats)
 
-    value_and_grad = jax.value_and_grad(mean_loss, has_aux=True)
-    (loss, (accuracy, stats)), grads = value_and_grad(state.params)
+    grads, (metrics, stats) = jax.grad(loss, has_aux=True)(state.params)
     updates, optimizer_state = state.optimizer.update(
         grads, state.optimizer_state, state.params
     )
@@ -124,119 +98,126 @@ def train_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metri
         stats=stats,
         optimizer_state=optimizer_state,
     )
-    return state, Metrics(loss, accuracy)
+    return state, metrics
 
 
-@partial(jax.jit, static_argnames="batch_size")
-def train_epoch(
-    state: State,
-    data: Batch,
-    key: jax.Array,
-    order_key: jax.Array,
-    *,
-    batch_size: int,
+@partial(jax.jit, static_argnames=("steps", "batch_size"))
+def train_steps(
+    state: State, data: Batch, key: jax.Array, *, steps: int, batch_size: int
 ) -> tuple[State, Metrics]:
-    """One epoch: every example at most once, in a fresh order, as one `lax.scan`.
-
-    What does not fill a last batch is left out of this epoch; the order differs from
-    epoch to epoch, so the left out examples do too.
-
-    Args:
-      state: The state before the epoch.
-      data: The training set, on the device.
-      key: The key of the run, for dropout.
-      order_key: The key of this epoch's order; consumed.
-      batch_size: Examples a step, at most as many as there are.
-
-    Returns:
-      The state after the epoch, and the mean metrics of its batches, with dropout.
-    """
-    examples = len(data.labels)
-    steps = examples // batch_size
-    order = jax.random.permutation(order_key, examples)
-    order = order[: steps * batch_size].reshape(steps, batch_size)
+    """Takes steps as one `lax.scan`; returns the mean metrics of their batches."""
+    order_key = key_for(key, "order")
+    rows = batch_rows(order_key, state.step, steps, batch_size, len(data.labels))
 
     def step(state: State, rows: jax.Array) -> tuple[State, Metrics]:
         return train_step(state, Batch(data.images[rows], data.labels[rows]), key)
 
-    state, metrics = lax.scan(step, state, order)
-    return state, Metrics(metrics.loss.mean(), metrics.accuracy.mean())
+    state, metrics = lax.scan(step, state, rows)
+    return state, jax.tree.map(jnp.mean, metrics)
+
+
+def batch_rows(
+    key: jax.Array, first: jax.Array, steps: int, batch_size: int, examples: int
+) -> jax.Array:
+    """Which examples steps `first`, `first` + 1, ... take: (steps, batch_size).
+
+    Every epoch has an order of its own. What does not fill its last batch is left out
+    of that epoch.
+    """
+    per_epoch = examples // batch_size
+    # As many epochs as the steps can touch if they start at the end of one.
+    epochs = first // per_epoch + jnp.arange((steps + per_epoch - 2) // per_epoch + 1)
+
+    def batches(epoch: jax.Array) -> jax.Array:
+        order = jax.random.permutation(key_for(key, epoch), examples)
+        return order[: per_epoch * batch_size].reshape(per_epoch, batch_size)
+
+    rows = lax.map(batches, epochs).reshape(-1, batch_size)
+    return lax.dynamic_slice_in_dim(rows, first % per_epoch, steps)
 
 
 @jax.jit
 def evaluate(state: State, data: Batch) -> Metrics:
-    """Loss and accuracy over all examples, deterministic.
+    """The mean metrics of all examples, without dropout."""
 
-    Args:
-      state: The state to evaluate; its BatchNorm averages stay as they are.
-      data: The examples, on the device.
-
-    Returns:
-      The mean metrics.
-    """
-
-    def one(example: Batch) -> tuple[jax.Array, jax.Array]:
-        logits, _ = state.network.apply(
-            state.params, state.stats, example.images[None], None
-        )
-        loss, correct = measure(logits, example.labels[None])
-        return loss[0], correct[0]
+    def one(example: Batch) -> Metrics:
+        image, label = example.images[None], example.labels[None]
+        logits = state.network.predict(state.params, state.stats, image)
+        return measure(logits, label)
 
     batch_size = min(EVALUATION_BATCH, len(data.labels))
-    loss, correct = lax.map(one, data, batch_size=batch_size)
-    return Metrics(loss.mean(), correct.mean())
+    return jax.tree.map(jnp.mean, lax.map(one, data, batch_size=batch_size))
 
 
 def fit(
     state: State,
     train: Batch,
     test: Batch,
-    *,
-    epochs: int,
-    batch_size: int,
     key: jax.Array,
-) -> Iterator[tuple[State, Epoch]]:
-    """Trains, and evaluates after each epoch.
-
-    Args:
-      state: The state before the first step.
-      train: The training set, on the device.
-      test: The test set, on the device.
-      epochs: Number of epochs.
-      batch_size: Examples a step.
-      key: The key of the run, for the orders and for dropout.
+    steps: int,
+    every: int,
+    batch_size: int,
+) -> Iterator[tuple[State, dict[str, float]]]:
+    """Trains up to a number of steps, and evaluates after every so many.
 
     Yields:
-      The state after each epoch, and its metrics; `seconds` are those of the steps,
-      without compilation and evaluation.
+      The state, and its metrics by name: `batch_` with dropout, on the way; `train_`
+      and `test_` after it; `seconds` of the steps, without compilation.
     """
-    dropout_key = key_for(key, "dropout")
-    first = (state, train, dropout_key, key_for(key, "order", 0))
-    run_epoch = train_epoch.lower(*first, batch_size=batch_size).compile()
-    for epoch in range(epochs):
+    programs: dict[int, Any] = {}
+    for first in range(int(state.step), steps, every):
+        count = min(every, steps - first)
+        if count not in programs:
+            programs[count] = train_steps.lower(
+                state, train, key, steps=count, batch_size=batch_size
+            ).compile()
         started = time.perf_counter()
-        order_key = key_for(key, "order", epoch)
-        state, batches = jax.block_until_ready(
-            run_epoch(state, train, dropout_key, order_key)
-        )
+        state, batches = jax.block_until_ready(programs[count](state, train, key))
         seconds = time.perf_counter() - started
-        results = (batches, evaluate(state, train), evaluate(state, test))
-        on_the_way, on_train, on_test = jax.device_get(results)
-        yield state, Epoch(on_the_way, on_train, on_test, seconds)
+        parts = (batches, evaluate(state, train), evaluate(state, test))
+        row: dict[str, float] = {"step": first + count}
+        for part, metrics in zip(("batch", "train", "test"), parts, strict=True):
+            for name, value in metrics._asdict().items():
+                # Seven digits are all that float32 has.
+                row[f"{part}_{name}"] = float(f"{value:.7g}")
+        yield state, {**row, "seconds": round(seconds, 6)}
 
 
-def params_sha256(params: Tree) -> str:
-    """Hashes names, dtypes, shapes and values of the parameters.
+def make_optimizer(
+    name: str,
+    schedule: str,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float,
+    steps: int,
+) -> optax.GradientTransformation:
+    """AdamW, or SGD with momentum; its rate stays, or falls to 0 along half a cosine.
 
-    Args:
-      params: The parameters, by layer and by name.
-
-    Returns:
-      The hexadecimal SHA-256; equal only if every bit is.
+    Weights decay; biases and the scales of BatchNorm don't.
     """
-    digest = hashlib.sha256()
-    for path, array in jax.tree_util.tree_leaves_with_path(jax.device_get(params)):
-        name = jax.tree_util.keystr(path)
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    rate = learning_rate
+    if schedule == "cosine":
+        rate = optax.cosine_decay_schedule(learning_rate, steps)
+    mask = partial(jax.tree.map, lambda array: array.ndim > 1)
+    if name == "adamw":
+        return optax.adamw(rate, weight_decay=weight_decay, mask=mask)
+    decay = optax.add_decayed_weights(weight_decay, mask=mask)
+    return optax.chain(decay, optax.sgd(rate, momentum=momentum))
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
+) -> jax.Array:
+    """A 3x3 convolution of stride 1 that is quick inside a scan on a CPU.
+
+    XLA runs the gradient of its own convolution 8 times slower inside a `lax.scan` than
+    outside on a CPU (jax 0.10.2), and a matrix product as quickly in both places.
+    """
+    if jax.default_backend() != "cpu":
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    if padding == "SAME":
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = x.shape[1] - 2, x.shape[2] - 2
+    shifted = [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    # (height, width, 9 channels) times (9 channels, features).
+    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])

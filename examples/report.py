@@ -1,127 +1,210 @@
-"""What the terminal shows: the table of layers, the progress bar, the summary."""
+"""What a run shows and writes: table, progress bar, files, curves."""
 
-from collections.abc import Callable, Iterator
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from examples.architecture import Architecture, Layer, Tree
-from examples.loop import Epoch
+from examples.data import BadInput
 
+FILES = ("metrics.jsonl", "summary.json", "params.npz", "curves.png")
 # Lines that stand in for the bar where standard error is not a terminal.
 PLAIN_LINES = 10
-
-Show = Callable[[int, Epoch], None]
-
-
-def count(params: Tree) -> int:
-    """Counts the parameters of a network or of a layer."""
-    return sum(array.size for array in jax.tree.leaves(params))
+Row = dict[str, float]
+RESULTS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
-def layer_table(architecture: Architecture, params: Tree) -> Table:
-    """Lists the layers in the order of the computation, and the rates of dropout.
+def flatten(params: Any) -> dict[str, Any]:
+    """Names each array by its layer and itself, as in `hidden_0_kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="_"): array
+        for path, array in leaves
+    }
 
-    Args:
-      architecture: What the network is made of.
-      params: The parameters, by layer and by name.
 
-    Returns:
-      A table to print.
-    """
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    table.add_column("layer")
-    table.add_column("kernel")
+def print_layers(dropout: Mapping[str, str], params: Any) -> None:
+    """Prints a table of layers, each with its parameters and the dropout after it."""
+    table = Table("layer", "kernel", box=None, padding=(0, 3, 0, 0))
     table.add_column("parameters", justify="right")
     table.add_column("dropout after")
-    spec = architecture
-    unit_dropout = "alpha dropout" if spec.alpha else "dropout"
-    for layers, kind in (
-        (spec.convolutions, "channel dropout"),
-        ((spec.flat,), "dropout"),
-        (spec.hidden, unit_dropout),
-        ((Layer("logits"),), ""),
-    ):
-        for layer in layers:
-            weights = params.get(layer.name, {})
-            kernels = [w.shape for w in jax.tree.leaves(weights) if w.ndim > 1]
-            table.add_row(
-                layer.name,
-                " x ".join(map(str, kernels[0])) if kernels else "",
-                f"{count(weights):,}" if weights else "",
-                f"{kind} {layer.rate:g}" if layer.rate else "",
-            )
-    table.add_row("total", "", f"{count(params):,}", style="bold")
-    return table
+    arrays = flatten(params)
+    for layer, words in dropout.items():
+        own = [a for name, a in arrays.items() if name.startswith(f"{layer}_")]
+        kernel = [" x ".join(map(str, a.shape)) for a in own if a.ndim > 1] or [""]
+        count = f"{sum(a.size for a in own):,}" if own else ""
+        table.add_row(layer, *kernel, count, words)
+    total = sum(array.size for array in arrays.values())
+    table.add_row("total", "", f"{total:,}", style="bold")
+    Console().print(table)
 
 
 @contextmanager
-def progress(epochs: int, *, quiet: bool) -> Iterator[Show]:
-    """Shows the epochs on standard error: a bar on a terminal, else a few lines.
-
-    Args:
-      epochs: Number of epochs.
-      quiet: Whether to show nothing.
-
-    Yields:
-      The function to call after each epoch.
-    """
+def progress(steps: int, *, quiet: bool) -> Iterator[Callable[[Row], None]]:
+    """Shows steps on standard error: a bar on a terminal, else a few lines."""
     console = Console(stderr=True)
-    if quiet:
-        yield lambda number, epoch: None
-    elif console.is_terminal:
-        columns = (
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(compact=True),
+    columns = (
+        TextColumn("step {task.completed}/{task.total}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(compact=True),
+    )
+    bar = Progress(
+        *columns, console=console, expand=True, disable=quiet or not console.is_terminal
+    )
+    shown = 0
+
+    def show(row: Row) -> None:
+        nonlocal shown
+        step = int(row["step"])
+        words = "{} loss {:.4f} accuracy {:.1f} %"
+        test, train = (
+            words.format(part, row[f"{part}_loss"], 100 * row[f"{part}_accuracy"])
+            for part in ("test", "train")
         )
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("compiling", total=epochs)
-            yield lambda number, epoch: bar.update(
-                task, completed=number, description=_line(epoch)
-            )
-    else:
-        every = max(1, epochs // PLAIN_LINES)
+        bar.update(task, completed=step, description=test)
+        tenth = step * PLAIN_LINES // steps
+        if bar.disable and not quiet and tenth > shown:
+            console.print(f"step {step}/{steps}  {train}  {test}", soft_wrap=True)
+            shown = tenth
 
-        def show(number: int, epoch: Epoch) -> None:
-            if number % every == 0 or number == epochs:
-                console.print(
-                    f"epoch {number}/{epochs}  {_line(epoch)}", soft_wrap=True
-                )
-
+    with bar:
+        task = bar.add_task("compiling", total=steps)
         yield show
 
 
-def _line(epoch: Epoch) -> str:
-    train, test = epoch.train, epoch.test
-    return (
-        f"train loss {train.loss:.4f} accuracy {100 * train.accuracy:5.1f} %  "
-        f"test loss {test.loss:.4f} accuracy {100 * test.accuracy:5.1f} %"
-    )
-
-
-def summary_in_words(summary: dict[str, Any]) -> str:
-    """Says what a run came to.
+def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
+    """Makes a directory, and in it an empty metrics.jsonl, for this run alone.
 
     Args:
-      summary: The results, by name.
+      directory: Where the files go; None is a new directory under `runs`.
+      name: Of the run, for a new directory.
+      overwrite: Whether the files of another run there are removed.
 
-    Returns:
-      A few lines.
+    Raises:
+      BadInput: If the directory holds a run, or cannot be written to.
     """
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    fresh = (Path("runs", f"{stem}{suffix}") for suffix in ("", *range(-2, -100, -1)))
+    out = directory or next(path for path in fresh if not path.exists())
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = [name for name in FILES if (out / name).exists()]
+        if held and not overwrite:
+            raise BadInput(
+                f"--out {out} already holds a run ({', '.join(held)}): name another "
+                "directory, or add --overwrite to replace it"
+            )
+        for name in held:
+            (out / name).unlink()
+        # "x" fails rather than share the file with a run that starts just now.
+        (out / "metrics.jsonl").open("x").close()
+    # A name with a lone surrogate cannot be encoded.
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
+        raise BadInput(
+            f"--out {out} cannot be written to ({reason}): name a directory of yours"
+        ) from error
+    return out
+
+
+def append(path: Path, row: Row) -> str:
+    """Adds a line of JSON to a file; returns what went wrong, or nothing."""
+    try:
+        with path.open("a") as file:
+            file.write(to_json(row) + "\n")
+    except OSError as error:
+        return f"{path} could not be written: {error.strerror}"
+    return ""
+
+
+def write(path: Path, content: bytes) -> str:
+    """Writes a whole file or none; returns what went wrong, or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        return f"{path} could not be written: {error.strerror}"
+    finally:
+        temporary.unlink(missing_ok=True)
+    return ""
+
+
+def say(summary: Mapping[str, Any], *, quiet: bool) -> str:
+    """Prints the summary, last as JSON; returns what went wrong, or nothing."""
     s = summary
-    return (
-        f"{s['model']} ({s['flax']}) on {s['dataset']}: {s['epochs']} epochs, "
-        f"{s['steps']:,} steps of {s['batch_size']}, on {s['train_size']:,} examples.\n"
+    words = (
+        f"{s['model']} ({s['flax']}) on {s['dataset']}: {s['steps']:,} steps of "
+        f"{s['batch_size']}, on {s['train_size']:,} examples.\n"
         f"Test accuracy {100 * s['test_accuracy']:.2f} % of {s['test_size']:,}, loss "
         f"{s['test_loss']:.4f}; training accuracy {100 * s['train_accuracy']:.2f} %, "
         f"loss {s['train_loss']:.4f}.\n"
         f"{s['seconds']:.1f} s in all, {s['step_seconds']:.1f} s of them in steps: "
         f"{s['examples_per_second']:,} examples per second.\n"
-        f"In {s['out']}: metrics.jsonl, curves.png, summary.json."
+        f"In {s['out']}: {', '.join(FILES)}.\n"
     )
+    try:
+        print("" if quiet else words, to_json(summary), sep="", flush=True)
+    except OSError as error:
+        return f"standard output could not be written to: {error.strerror}"
+    return ""
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """One line of strict JSON: a number that is not finite becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+    return json.dumps(finite, allow_nan=False)
+
+
+def weights(params: Any) -> bytes:
+    """The parameters by name as the content of a NumPy file (.npz)."""
+    file = io.BytesIO()
+    np.savez(file, **flatten(jax.device_get(params)))
+    return file.getvalue()
+
+
+def curves(history: Sequence[Row], title: str) -> bytes:
+    """Draws loss and accuracy over the steps, in training and in test, as PNG."""
+    figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    plots = figure.subplots(1, 2)
+    plots[0].set(ylabel="cross-entropy (nats)", yscale="log")
+    plots[1].set(ylabel="accuracy (%)")
+    steps = [row["step"] for row in history]
+    # Okabe and Ito's blue and vermilion: told apart with any colour vision.
+    for part, color in (("train", "#0072B2"), ("test", "#D55E00")):
+        for axes, name, scale in zip(
+            plots, ("loss", "accuracy"), (1, 100), strict=True
+        ):
+            values = [scale * row[f"{part}_{name}"] for row in history]
+            label = f"{part}, {values[-1]:.4g} at the end"
+            # A dot, or the curve of a single evaluation would not be seen.
+            marker = "o" if len(history) == 1 else None
+            axes.plot(steps, values, color=color, label=label, marker=marker, lw=1.8)
+    for axes, name in zip(plots, ("loss", "accuracy"), strict=True):
+        axes.set_title(f"{name}, evaluated without dropout", fontsize=10)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
