@@ -174,7 +174,7 @@ def _completed(config: Config) -> Config:
     learning_rate, steps, usual = DEFAULTS[config.model]
     relu = config.variant == "relu"
     rates = ((0.2,) if relu else (usual,)) if config.rate == (AUTO,) else config.rate
-    chosen = {
+    chosen: dict[str, Any] = {
         "input_rate": 0.4 * rates[0] if len(rates) == 1 else 0.0,
         "learning_rate": 0.05 if config.optimizer == "sgd" else learning_rate,
         "momentum": 0.9,

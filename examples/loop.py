@@ -1,4 +1,4 @@
-"""The training step, an epoch as one compiled scan over steps, and evaluation."""
+"""The training step, many steps as one compiled scan, evaluation, the optimiser."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -35,10 +35,8 @@ class Metrics(NamedTuple):
 class Network(NamedTuple):
     """A Flax module as pure functions; `stats` are the averages of BatchNorm, if any.
 
-    Attributes:
-      init: key -> params, stats.
-      train: params, stats, images, key of the masks -> logits, new stats.
-      predict: params, stats, images -> logits, without dropout.
+    `init` maps a key to params and stats, `train` params, stats, images and a key to
+    logits and new stats, `predict` params, stats and images to logits.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
@@ -69,22 +67,19 @@ def create_state(
 def measure(logits: jax.Array, labels: jax.Array) -> Metrics:
     """The metrics of a batch from its logits (examples, classes)."""
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    correct = (logits.argmax(-1) == labels).astype(loss.dtype)
-    return Metrics(loss.mean(), correct.mean())
+    return Metrics(loss.mean(), (logits.argmax(-1) == labels).astype(loss.dtype).mean())
 
 
 def train_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
     """One step of the optimiser, with dropout.
 
-    The masks of step t come from `key_for(key, "dropout", t)`. So `key` is the same at
+    The masks of step t come from `key_for(key, "dropout", t)`: `key` is the same at
     every step, and a run that goes on from a state draws what it would have drawn.
     """
-    dropout_key = key_for(key, "dropout", state.step)
+    mask_key = key_for(key, "dropout", state.step)
 
     def loss(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
-        logits, stats = state.network.train(
-            params, state.stats, batch.images, dropout_key
-        )
+        logits, stats = state.network.train(params, state.stats, batch.images, mask_key)
         metrics = measure(logits, batch.labels)
         return metrics.loss, (metrics, stats)
 
@@ -92,9 +87,10 @@ def train_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metri
     updates, optimizer_state = state.optimizer.update(
         grads, state.optimizer_state, state.params
     )
+    params = optax.apply_updates(state.params, updates)
     state = state.replace(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         stats=stats,
         optimizer_state=optimizer_state,
     )
@@ -103,7 +99,7 @@ def train_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metri
 
 @partial(jax.jit, static_argnames=("steps", "batch_size"))
 def train_steps(
-    state: State, data: Batch, key: jax.Array, *, steps: int, batch_size: int
+    state: State, data: Batch, key: jax.Array, steps: int, batch_size: int
 ) -> tuple[State, Metrics]:
     """Takes steps as one `lax.scan`; returns the mean metrics of their batches."""
     order_key = key_for(key, "order")
@@ -121,11 +117,10 @@ def batch_rows(
 ) -> jax.Array:
     """Which examples steps `first`, `first` + 1, ... take: (steps, batch_size).
 
-    Every epoch has an order of its own. What does not fill its last batch is left out
-    of that epoch.
+    Each epoch has an order of its own, and leaves out what does not fill a last batch.
     """
     per_epoch = examples // batch_size
-    # As many epochs as the steps can touch if they start at the end of one.
+    # As many epochs as the steps touch if the first is the last one of its epoch.
     epochs = first // per_epoch + jnp.arange((steps + per_epoch - 2) // per_epoch + 1)
 
     def batches(epoch: jax.Array) -> jax.Array:
@@ -142,67 +137,56 @@ def evaluate(state: State, data: Batch) -> Metrics:
 
     def one(example: Batch) -> Metrics:
         image, label = example.images[None], example.labels[None]
-        logits = state.network.predict(state.params, state.stats, image)
-        return measure(logits, label)
+        return measure(state.network.predict(state.params, state.stats, image), label)
 
     batch_size = min(EVALUATION_BATCH, len(data.labels))
     return jax.tree.map(jnp.mean, lax.map(one, data, batch_size=batch_size))
 
 
 def fit(
-    state: State,
-    train: Batch,
-    test: Batch,
-    key: jax.Array,
-    steps: int,
-    every: int,
-    batch_size: int,
+    state: State, train: Batch, test: Batch, key: jax.Array, *budget: int
 ) -> Iterator[tuple[State, dict[str, float]]]:
-    """Trains up to a number of steps, and evaluates after every so many.
+    """Trains, and evaluates every so often; the budget: steps, every, batch size.
 
     Yields:
-      The state, and its metrics by name: `batch_` with dropout, on the way; `train_`
-      and `test_` after it; `seconds` of the steps, without compilation.
+      The state, and its metrics by name: `batch_` with dropout, on the way, `train_`
+      and `test_` after it, and `seconds` of the steps, without compilation.
     """
+    steps, every, batch_size = budget
     programs: dict[int, Any] = {}
     for first in range(int(state.step), steps, every):
         count = min(every, steps - first)
         if count not in programs:
-            programs[count] = train_steps.lower(
-                state, train, key, steps=count, batch_size=batch_size
-            ).compile()
+            lowered = train_steps.lower(state, train, key, count, batch_size)
+            programs[count] = lowered.compile()
         started = time.perf_counter()
         state, batches = jax.block_until_ready(programs[count](state, train, key))
-        seconds = time.perf_counter() - started
-        parts = (batches, evaluate(state, train), evaluate(state, test))
-        row: dict[str, float] = {"step": first + count}
-        for part, metrics in zip(("batch", "train", "test"), parts, strict=True):
-            for name, value in metrics._asdict().items():
-                # Seven digits are all that float32 has.
-                row[f"{part}_{name}"] = float(f"{value:.7g}")
-        yield state, {**row, "seconds": round(seconds, 6)}
+        seconds = round(time.perf_counter() - started, 6)
+        parts = {"batch": batches, "train": evaluate(state, train)}
+        parts["test"] = evaluate(state, test)
+        # Seven digits are all that float32 has.
+        row = {
+            f"{part}_{name}": float(f"{value:.7g}")
+            for part, metrics in parts.items()
+            for name, value in metrics._asdict().items()
+        }
+        yield state, {"step": first + count, **row, "seconds": seconds}
 
 
 def make_optimizer(
-    name: str,
-    schedule: str,
-    learning_rate: float,
-    weight_decay: float,
-    momentum: float,
-    steps: int,
+    name: str, schedule: str, rate: float, decay: float, momentum: float, steps: int
 ) -> optax.GradientTransformation:
-    """AdamW, or SGD with momentum; its rate stays, or falls to 0 along half a cosine.
+    """AdamW, or SGD with momentum, at a rate that stays or falls to 0 along a cosine.
 
     Weights decay; biases and the scales of BatchNorm don't.
     """
-    rate = learning_rate
     if schedule == "cosine":
-        rate = optax.cosine_decay_schedule(learning_rate, steps)
+        rate = optax.cosine_decay_schedule(rate, steps)
     mask = partial(jax.tree.map, lambda array: array.ndim > 1)
     if name == "adamw":
-        return optax.adamw(rate, weight_decay=weight_decay, mask=mask)
-    decay = optax.add_decayed_weights(weight_decay, mask=mask)
-    return optax.chain(decay, optax.sgd(rate, momentum=momentum))
+        return optax.adamw(rate, weight_decay=decay, mask=mask)
+    decayed = optax.add_decayed_weights(decay, mask=mask)
+    return optax.chain(decayed, optax.sgd(rate, momentum=momentum))
 
 
 def convolve(
@@ -210,14 +194,13 @@ def convolve(
 ) -> jax.Array:
     """A 3x3 convolution of stride 1 that is quick inside a scan on a CPU.
 
-    XLA runs the gradient of its own convolution 8 times slower inside a `lax.scan` than
-    outside on a CPU (jax 0.10.2), and a matrix product as quickly in both places.
+    There XLA runs the gradient of its own convolution 8 times slower than outside a
+    scan (jax 0.10.2), and a matrix product as quickly.
     """
     if jax.default_backend() != "cpu":
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
     if padding == "SAME":
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = x.shape[1] - 2, x.shape[2] - 2
-    shifted = [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    # (height, width, 9 channels) times (9 channels, features).
+    rows, columns = x.shape[1] - 2, x.shape[2] - 2
+    shifted = [x[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
     return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,9 @@ from flax import nnx
 from examples.loop import Network, Tree, convolve
 from jdrop.nnx import AlphaDropout, Dropout
 
+Shape = tuple[int, ...]
 Rates = tuple[float, ...]
+LECUN_NORMAL = nnx.initializers.lecun_normal()
 
 
 class MLP(nnx.Module):
@@ -18,11 +21,10 @@ class MLP(nnx.Module):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         classes: int,
-        rates: Rates = (0.5, 0.5),
-        input_rate: float = 0.2,
-        *,
+        rates: Rates,
+        input_rate: float,
         rngs: nnx.Rngs,
     ):
         """Makes the layers for images of a shape (height, width, channels)."""
@@ -45,13 +47,12 @@ class SelfNormalizingMLP(nnx.Module):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         classes: int,
-        rates: Rates = 20 * (0.05,),
-        activation: Callable[[jax.Array], jax.Array] = nnx.selu,
-        kernel_init: nnx.Initializer = nnx.initializers.lecun_normal(),
-        *,
+        rates: Rates,
         rngs: nnx.Rngs,
+        activation: Callable[[jax.Array], jax.Array] = nnx.selu,
+        kernel_init: nnx.Initializer = LECUN_NORMAL,
     ):
         """Makes the layers for images of a shape (height, width, channels)."""
         inputs = [math.prod(shape)] + [100] * (len(rates) - 1)
@@ -64,7 +65,7 @@ class SelfNormalizingMLP(nnx.Module):
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Computes the logits of a batch of images."""
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for hidden, dropout in zip(self.hidden, self.dropout, strict=True):
             x = dropout(self.activation(hidden(x)), rngs=rngs)
         return self.logits(x)
@@ -75,33 +76,31 @@ class CNN(nnx.Module):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        shape: Shape,
         classes: int,
-        rates: Rates = (0.25, 0.25),
-        channel_rates: Rates = (0.0, 0.0, 0.0),
+        rates: Rates,
+        channel_rates: Rates,
+        rngs: nnx.Rngs,
         padding: str = "SAME",
         norm: str = "none",
-        *,
-        rngs: nnx.Rngs,
     ):
         """Makes the layers for images of a shape (height, width, channels)."""
-        inputs, outputs = (shape[-1], 32, 64), (32, 64, 128)
+        height, width, channels = shape
+        inputs, outputs = (channels, 32, 64), (32, 64, 128)
         self.padding, self.place = padding, norm
+        conv = partial(nnx.Conv, padding=padding, conv_general_dilated=convolve)
         self.conv = nnx.List(
-            nnx.Conv(n, m, (3, 3), padding=padding, rngs=rngs)
-            for n, m in zip(inputs, outputs, strict=True)
+            conv(n, m, (3, 3), rngs=rngs) for n, m in zip(inputs, outputs, strict=True)
         )
-        for conv in self.conv:
-            conv.conv_general_dilated = convolve
         normed = {"none": (), "before": inputs, "after": outputs}[norm]
         self.norm = nnx.List(nnx.BatchNorm(n, momentum=0.9, rngs=rngs) for n in normed)
         # One bit a channel: all pixels share it.
-        self.channel_dropout = nnx.List(
-            Dropout(rate, broadcast_dims=(1, 2)) for rate in channel_rates
-        )
-        height, width, _ = shape
+        drop = partial(Dropout, broadcast_dims=(1, 2))
+        self.channel_dropout = nnx.List(drop(rate) for rate in channel_rates)
+        # What convolution and pooling leave of an image.
+        border = 1 if padding == "SAME" else -2
         for _ in outputs:
-            height, width = _halved(height, padding), _halved(width, padding)
+            height, width = (height + border) // 2, (width + border) // 2
         self.dropout = nnx.List(Dropout(rate) for rate in rates)
         self.hidden = nnx.List([nnx.Linear(height * width * 128, 512, rngs=rngs)])
         self.logits = nnx.Linear(512, classes, rngs=rngs)
@@ -118,17 +117,13 @@ class CNN(nnx.Module):
         return self.logits(x)
 
 
-def _halved(size: int, padding: str) -> int:
-    """The side of an image after a 3x3 convolution and a 2x2 pooling."""
-    return (size + 1 if padding == "SAME" else size - 2) // 2
-
-
-def network(name: str, shape: tuple[int, ...], **options: Any) -> Network:
+def network(name: str, shape: Shape, **options: Any) -> Network:
     """Makes a module for images of a shape, as the pure functions of the loop."""
 
     def split(model: nnx.Module) -> tuple[Tree, Tree]:
-        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+        _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+        params, stats = map(nnx.to_pure_dict, states)
+        return params, stats
 
     def make(key: jax.Array) -> nnx.Module:
         return globals()[name](shape, **options, rngs=nnx.Rngs(key))

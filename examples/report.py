@@ -1,4 +1,4 @@
-"""What a run shows and writes: table, progress bar, files, curves."""
+"""What a run shows and writes: table, bar, summary, files, curves."""
 
 import io
 import json
@@ -21,19 +21,17 @@ from rich.table import Table
 from examples.data import BadInput
 
 FILES = ("metrics.jsonl", "summary.json", "params.npz", "curves.png")
+RESULTS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 # Lines that stand in for the bar where standard error is not a terminal.
 PLAIN_LINES = 10
 Row = dict[str, float]
-RESULTS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
 def flatten(params: Any) -> dict[str, Any]:
     """Names each array by its layer and itself, as in `hidden_0_kernel`."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="_"): array
-        for path, array in leaves
-    }
+    name = jax.tree_util.keystr
+    return {name(path, simple=True, separator="_"): array for path, array in leaves}
 
 
 def print_layers(dropout: Mapping[str, str], params: Any) -> None:
@@ -55,31 +53,28 @@ def print_layers(dropout: Mapping[str, str], params: Any) -> None:
 @contextmanager
 def progress(steps: int, *, quiet: bool) -> Iterator[Callable[[Row], None]]:
     """Shows steps on standard error: a bar on a terminal, else a few lines."""
-    console = Console(stderr=True)
-    columns = (
+    console = Console(stderr=True, quiet=quiet)
+    bar = Progress(
         TextColumn("step {task.completed}/{task.total}"),
         BarColumn(bar_width=None),
         TextColumn("{task.description}"),
         TimeRemainingColumn(compact=True),
-    )
-    bar = Progress(
-        *columns, console=console, expand=True, disable=quiet or not console.is_terminal
+        console=console,
+        expand=True,
+        disable=not console.is_terminal,
     )
     shown = 0
 
     def show(row: Row) -> None:
         nonlocal shown
-        step = int(row["step"])
-        words = "{} loss {:.4f} accuracy {:.1f} %"
-        test, train = (
-            words.format(part, row[f"{part}_loss"], 100 * row[f"{part}_accuracy"])
-            for part in ("test", "train")
-        )
-        bar.update(task, completed=step, description=test)
-        tenth = step * PLAIN_LINES // steps
-        if bar.disable and not quiet and tenth > shown:
-            console.print(f"step {step}/{steps}  {train}  {test}", soft_wrap=True)
-            shown = tenth
+        step, words = int(row["step"]), []
+        for part in ("train", "test"):
+            loss, accuracy = row[f"{part}_loss"], 100 * row[f"{part}_accuracy"]
+            words.append(f"{part} loss {loss:.4f} accuracy {accuracy:.1f} %")
+        bar.update(task, completed=step, description=words[1])
+        if bar.disable and step * PLAIN_LINES // steps > shown:
+            shown = step * PLAIN_LINES // steps
+            console.print(f"step {step}/{steps}", *words, soft_wrap=True)
 
     with bar:
         task = bar.add_task("compiling", total=steps)
@@ -87,18 +82,16 @@ def progress(steps: int, *, quiet: bool) -> Iterator[Callable[[Row], None]]:
 
 
 def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
-    """Makes a directory, and in it an empty metrics.jsonl, for this run alone.
-
-    Args:
-      directory: Where the files go; None is a new directory under `runs`.
-      name: Of the run, for a new directory.
-      overwrite: Whether the files of another run there are removed.
+    """Makes a directory (None: a new one under `runs`) for the files of this run.
 
     Raises:
-      BadInput: If the directory holds a run, or cannot be written to.
+      BadInput: If it holds those of another run and may not overwrite them, or cannot
+        be written to.
     """
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    fresh = (Path("runs", f"{stem}{suffix}") for suffix in ("", *range(-2, -100, -1)))
+    fresh = (
+        Path("runs", stem + suffix) for suffix in ("", *map("-{}".format, range(2, 99)))
+    )
     out = directory or next(path for path in fresh if not path.exists())
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -111,8 +104,8 @@ def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
         for name in held:
             (out / name).unlink()
         # "x" fails rather than share the file with a run that starts just now.
-        (out / "metrics.jsonl").open("x").close()
-    # A name with a lone surrogate cannot be encoded.
+        (out / FILES[0]).open("x").close()
+    # A lone surrogate in the name cannot be encoded.
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
         raise BadInput(
@@ -121,20 +114,14 @@ def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
     return out
 
 
-def append(path: Path, row: Row) -> str:
-    """Adds a line of JSON to a file; returns what went wrong, or nothing."""
-    try:
-        with path.open("a") as file:
-            file.write(to_json(row) + "\n")
-    except OSError as error:
-        return f"{path} could not be written: {error.strerror}"
-    return ""
-
-
-def write(path: Path, content: bytes) -> str:
-    """Writes a whole file or none; returns what went wrong, or nothing."""
+def write(path: Path, content: bytes, *, append: bool = False) -> str:
+    """Appends to a file, or writes all of it or nothing; returns what went wrong."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if append:
+            with path.open("ab") as file:
+                file.write(content)
+            return ""
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
@@ -144,9 +131,8 @@ def write(path: Path, content: bytes) -> str:
     return ""
 
 
-def say(summary: Mapping[str, Any], *, quiet: bool) -> str:
-    """Prints the summary, last as JSON; returns what went wrong, or nothing."""
-    s = summary
+def say(s: Mapping[str, Any], *, quiet: bool) -> str:
+    """Prints the summary, last as JSON; returns what went wrong."""
     words = (
         f"{s['model']} ({s['flax']}) on {s['dataset']}: {s['steps']:,} steps of "
         f"{s['batch_size']}, on {s['train_size']:,} examples.\n"
@@ -158,23 +144,23 @@ def say(summary: Mapping[str, Any], *, quiet: bool) -> str:
         f"In {s['out']}: {', '.join(FILES)}.\n"
     )
     try:
-        print("" if quiet else words, to_json(summary), sep="", flush=True)
+        print("" if quiet else words, to_json(s).decode(), sep="", end="", flush=True)
     except OSError as error:
         return f"standard output could not be written to: {error.strerror}"
     return ""
 
 
-def to_json(values: Mapping[str, Any]) -> str:
+def to_json(values: Mapping[str, Any]) -> bytes:
     """One line of strict JSON: a number that is not finite becomes null."""
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()
     }
-    return json.dumps(finite, allow_nan=False)
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()
 
 
 def weights(params: Any) -> bytes:
-    """The parameters by name as the content of a NumPy file (.npz)."""
+    """The parameters by name, as the content of a NumPy file; the same in every run."""
     file = io.BytesIO()
     np.savez(file, **flatten(jax.device_get(params)))
     return file.getvalue()
@@ -184,23 +170,19 @@ def curves(history: Sequence[Row], title: str) -> bytes:
     """Draws loss and accuracy over the steps, in training and in test, as PNG."""
     figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
     figure.suptitle(title, fontsize=12)
-    plots = figure.subplots(1, 2)
-    plots[0].set(ylabel="cross-entropy (nats)", yscale="log")
-    plots[1].set(ylabel="accuracy (%)")
     steps = [row["step"] for row in history]
-    # Okabe and Ito's blue and vermilion: told apart with any colour vision.
-    for part, color in (("train", "#0072B2"), ("test", "#D55E00")):
-        for axes, name, scale in zip(
-            plots, ("loss", "accuracy"), (1, 100), strict=True
-        ):
+    # A dot, or the curve of a single evaluation would not be seen.
+    style = {"marker": "o" if len(history) == 1 else None, "lw": 1.8}
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        scale, unit = (100, "%") if name == "accuracy" else (1, "nats")
+        # Okabe and Ito's blue and vermilion: told apart with any colour vision.
+        for part, color in (("train", "#0072B2"), ("test", "#D55E00")):
             values = [scale * row[f"{part}_{name}"] for row in history]
             label = f"{part}, {values[-1]:.4g} at the end"
-            # A dot, or the curve of a single evaluation would not be seen.
-            marker = "o" if len(history) == 1 else None
-            axes.plot(steps, values, color=color, label=label, marker=marker, lw=1.8)
-    for axes, name in zip(plots, ("loss", "accuracy"), strict=True):
+            axes.plot(steps, values, color=color, label=label, **style)
         axes.set_title(f"{name}, evaluated without dropout", fontsize=10)
-        axes.set_xlabel("step")
+        axes.set(xlabel="step", ylabel=f"{name} ({unit})")
+        axes.set_yscale("log" if name == "loss" else "linear")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -16,17 +16,20 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from examples import data
-from examples.config import AUTO, Config, parse
 from examples.data import BadInput
+
+if TYPE_CHECKING:
+    from examples.config import Config
 
 NETWORKS = {"mlp": "MLP", "alpha_mlp": "SelfNormalizingMLP", "cnn": "CNN"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Of the options, what decides no result or is told in another way.
-UNTOLD = ("train_size", "data_dir", "download", "steps", "epochs", "eval_every")
-UNTOLD += ("batch_size", "out", "overwrite", "quiet", "dry_run", "compilation_cache")
+UNTOLD = {"train_size", "data_dir", "download", "steps", "epochs", "eval_every"}
+UNTOLD |= {"batch_size", "out", "overwrite", "quiet", "dry_run", "compilation_cache"}
 
 
 class Stopped(BaseException):
@@ -41,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _signals_stop():
+            from examples.config import parse
+
             run(parse(argv), argv)
         return 0
     except BadInput as error:
@@ -61,10 +66,15 @@ def _signals_stop() -> Iterator[None]:
     """Makes signals that end a run raise; those that are ignored stay ignored."""
 
     def stop(number: int, frame: Any) -> None:
+        # A terminal that is gone must not fail what is still to be written.
+        for fd in terminals:
+            if not os.isatty(fd):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
         raise Stopped(f"interrupted by {signal.Signals(number).name}", 128 + number)
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heeded = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    terminals = [fd for fd in (1, 2) if os.isatty(fd)]
     try:
         for number in heeded:
             signal.signal(number, stop)
@@ -74,7 +84,7 @@ def _signals_stop() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def run(config: Config, argv: Sequence[str]) -> None:
+def run(config: "Config", argv: Sequence[str]) -> None:
     """Trains, and writes and prints what came of it.
 
     Raises:
@@ -94,57 +104,48 @@ def run(config: Config, argv: Sequence[str]) -> None:
         _use_compilation_cache()
     *splits, classes = data.load(
         config.dataset,
-        train_size=None if config.train_size == AUTO else config.train_size,
+        train_size=config.train_size if config.train_size > 0 else None,
         data_dir=config.data_dir,
         download=config.download,
         quiet=config.quiet,
     )
     train, test = (loop.Batch(*map(jnp.asarray, split)) for split in splits)
-    batch_size, steps, every = _budget(config, len(train.labels))
+    steps, every, batch_size = budget = _budget(config, len(train.labels))
     network = _network(config, train.images.shape[1:], classes)
     key = jax.random.key(config.seed)
-    weights_key, training_key = key_for(key, "weights"), key_for(key, "training")
+    abstract, _ = jax.eval_shape(network.init, key)
     if config.dry_run or not config.quiet:
-        abstract, _ = jax.eval_shape(network.init, weights_key)
         report.print_layers(_dropout(config), abstract)
     if config.dry_run:
         return
-    name = f"{config.dataset}-{config.model}-{config.flax}"
-    out = report.claim(config.out, name, overwrite=config.overwrite)
+    out = report.claim(config.out, _name(config, "-"), overwrite=config.overwrite)
     rates = config.learning_rate, config.weight_decay, config.momentum
     optimizer = loop.make_optimizer(config.optimizer, config.schedule, *rates, steps)
     history: list[report.Row] = []
-    stopped = None
+    message, status = "", 0
     try:
         with report.progress(steps, quiet=config.quiet) as show:
-            state = loop.create_state(network, optimizer, weights_key)
-            budget = steps, every, batch_size
-            for state, row in loop.fit(state, train, test, training_key, *budget):
+            state = loop.create_state(network, optimizer, key_for(key, "weights"))
+            key = key_for(key, "training")
+            for new, row in loop.fit(state, train, test, key, *budget):
+                state = new
                 history.append(row)
                 show(row)
-                if problem := report.append(out / "metrics.jsonl", row):
-                    raise Stopped(problem, 1)
-                if not math.isfinite(row["train_loss"]):
-                    raise Stopped(
-                        f"the loss is {row['train_loss']}, lower --learning-rate, now "
-                        f"{config.learning_rate:g}:",
-                        1,
-                    )
+                _check(row, out / "metrics.jsonl", config)
     except Stopped as stop:
+        message, status = stop.args
         if not history:
-            raise Stopped(f"{stop.args[0]} before the first evaluation", stop.args[1])
-        step = history[-1]["step"]
-        stopped = f"{stop.args[0]} after step {step} of {steps}", stop.args[1]
-    last, weights = history[-1], report.weights(state.params)
+            raise Stopped(f"{message} before the first evaluation", status) from None
     seconds = sum(row["seconds"] for row in history)
+    weights = report.weights(state.params)
     summary = {
-        **{name: last[name] for name in report.RESULTS},
-        "ended": stopped[0] if stopped else "complete",
-        "steps": last["step"],
-        "params": sum(array.size for array in jax.tree.leaves(state.params)),
+        **{name: history[-1][name] for name in report.RESULTS},
+        "ended": message or "complete",
+        "steps": int(state.step),
+        "params": sum(array.size for array in jax.tree.leaves(abstract)),
         "params_sha256": hashlib.sha256(weights).hexdigest(),
         "step_seconds": round(seconds, 3),
-        "examples_per_second": round(last["step"] * batch_size / seconds),
+        "examples_per_second": round(int(state.step) * batch_size / seconds),
         "train_size": len(train.labels),
         "test_size": len(test.labels),
         "seconds": round(time.perf_counter() - started, 3),
@@ -152,23 +153,44 @@ def run(config: Config, argv: Sequence[str]) -> None:
         **_provenance(config, argv),
         "out": str(out),
     }
-    title = f"{config.model} ({config.flax}) on {config.dataset}"
+    # The results first: a picture takes longer, and may fail.
     problems = [
-        stopped[0] if stopped else "",
-        report.write(out / "summary.json", report.to_json(summary).encode()),
+        report.write(out / "summary.json", report.to_json(summary)),
         report.say(summary, quiet=config.quiet),
         report.write(out / "params.npz", weights),
-        report.write(out / "curves.png", report.curves(history, title)),
+        report.write(out / "curves.png", report.curves(history, _name(config, ", "))),
     ]
-    if any(problems):
-        raise Stopped("; ".join(filter(None, problems)), stopped[1] if stopped else 1)
+    if status > 128:
+        message += (
+            f" after step {int(state.step)} of {steps}; what was learnt is in {out}"
+        )
+    if message or any(problems):
+        raise Stopped("; ".join(filter(None, [message, *problems])), status or 1)
+
+
+def _check(row: dict[str, float], path: Path, config: "Config") -> None:
+    """Keeps the metrics of an evaluation, and stops the run if it makes no sense."""
+    from examples import report
+
+    if problem := report.write(path, report.to_json(row), append=True):
+        raise Stopped(problem, 1)
+    if not math.isfinite(row["train_loss"]):
+        raise Stopped(
+            f"the loss is {row['train_loss']} after step {row['step']}: lower "
+            f"--learning-rate, now {config.learning_rate:g}",
+            1,
+        )
+
+
+def _name(config: "Config", separator: str) -> str:
+    return separator.join((config.dataset, config.model, config.flax))
 
 
 def _use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache, unless JAX was told where."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "jdrop"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -176,23 +198,22 @@ def _use_compilation_cache() -> None:
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation")
 
 
-def _budget(config: Config, examples: int) -> tuple[int, int, int]:
-    """Examples a step, the number of steps, and how many between evaluations."""
-    batch_size = config.batch_size
-    if batch_size == AUTO:
-        batch_size = min(32 if config.dataset == "digits" else 128, examples)
+def _budget(config: "Config", examples: int) -> tuple[int, int, int]:
+    """The number of steps, how many between evaluations, and examples a step."""
+    usual = min(32 if config.dataset == "digits" else 128, examples)
+    batch_size = config.batch_size if config.batch_size > 0 else usual
     if batch_size > examples:
         raise BadInput(
             f"--batch-size is at most the {examples} training examples; got "
             f"{batch_size}. Leave it out, or raise --train-size"
         )
     epoch = examples // batch_size
-    steps = config.steps if config.epochs == AUTO else epoch * config.epochs
-    every = max(epoch, -(-steps // 100))
-    return batch_size, steps, every if config.eval_every == AUTO else config.eval_every
+    steps = epoch * config.epochs if config.epochs > 0 else config.steps
+    usual = max(epoch, -(-steps // 100))
+    return steps, config.eval_every if config.eval_every > 0 else usual, batch_size
 
 
-def _network(config: Config, shape: tuple[int, ...], classes: int) -> Any:
+def _network(config: "Config", shape: tuple[int, ...], classes: int) -> Any:
     """Makes the network for images of a shape (height, width, channels)."""
     import jax
 
@@ -216,9 +237,9 @@ def _network(config: Config, shape: tuple[int, ...], classes: int) -> Any:
     return models.network(NETWORKS[config.model], shape, **options)
 
 
-def _dropout(config: Config) -> dict[str, str]:
+def _dropout(config: "Config") -> dict[str, str]:
     """The layers in the order of the computation, and the dropout after each."""
-    rows = {}
+    rows: dict[str, tuple[str, float]] = {}
     norm = ["norm"] if config.batch_norm else []
     block = [*norm, "conv"] if config.norm_first else ["conv", *norm]
     for i, rate in enumerate(config.channel_rate if config.model == "cnn" else ()):
@@ -235,7 +256,7 @@ def _dropout(config: Config) -> dict[str, str]:
     }
 
 
-def _provenance(config: Config, argv: Sequence[str]) -> dict[str, Any]:
+def _provenance(config: "Config", argv: Sequence[str]) -> dict[str, Any]:
     """The options that decide the result, and the software that ran them."""
     import jax
 
