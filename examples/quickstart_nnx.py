@@ -42,7 +42,9 @@ key = jax.random.key(0)
 
 
 @nnx.jit
-def train_step(model: Classifier, optimizer: nnx.Optimizer[Classifier], step: int) -> None:
+def train_step(
+    model: Classifier, optimizer: nnx.Optimizer[Classifier], step: int
+) -> None:
     """One step of the optimiser, with dropout where the model is in training."""
     rows = jax.random.choice(jdrop.key_for(key, "batch", step), len(y_train), [BATCH])
 

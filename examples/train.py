@@ -40,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line (None: that of the process); returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     # A path may hold what cannot be encoded.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _signals_stop():
             from examples.config import parse
