@@ -7,14 +7,21 @@ Functions take a key first and consume it:
 - `key_for`: a key for a layer, a step, a micro-batch, by name.
 
 `jdrop.linen` and `jdrop.nnx` wrap them as Flax modules; import them explicitly.
+`STREAM` names the bit stream that this version draws.
 """
 
-from jdrop._keys import key_for as key_for
-from jdrop._mask import Mask as Mask
-from jdrop._mask import apply_mask as apply_mask
-from jdrop._mask import sample_mask as sample_mask
-from jdrop._stream import STREAM as STREAM
-from jdrop._units import alpha_dropout as alpha_dropout
-from jdrop._units import dropout as dropout
+from jdrop._keys import key_for
+from jdrop._mask import Mask, apply_mask, sample_mask
+from jdrop._ops.units import alpha_dropout, dropout
+from jdrop._stream import STREAM
 
+__all__ = [
+    "STREAM",
+    "Mask",
+    "alpha_dropout",
+    "apply_mask",
+    "dropout",
+    "key_for",
+    "sample_mask",
+]
 __version__ = "0.1.0.dev0"

@@ -17,8 +17,8 @@ import numpy as np
 
 from jdrop._keys import key_for
 from jdrop._mask import sample_mask
+from jdrop._ops.units import dropout
 from jdrop._stream import LANES, row_layout
-from jdrop._units import dropout
 
 LEGACY = "legacy"
 """Stands for an implementation where the key is an array of uint32."""

@@ -1,4 +1,4 @@
-"""Keys by name: a key for a layer, a step, a micro-batch."""
+"""Keys: consumed once, or derived by name for a layer, a step, a micro-batch."""
 
 import hashlib
 
@@ -7,11 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdrop import _check
+from jdrop._arguments import Key, as_key, as_path
 from jdrop._stream import KEY_DOMAIN, seed_words, threefry2x32
 
 # ASCII "int": marks an integer, so that it is not mistaken for the hash of a string.
 _INTEGER = 0x696E7400
+
+
+def consume(key: Key) -> jax.Array:
+    """Returns a key that is to be drawn from, and has it counted as used.
+
+    Reading the words of a key does not count for `jax_debug_key_reuse`; sampling from
+    it does.
+    """
+    key = as_key(key)
+    # JAX tracks typed keys only, and takes a legacy key for one of the default kind.
+    # The options of jax.config are added to it at run time.
+    if not _is_typed(key) or not jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
+        return key
+    jax.random.bits(key, ())
+    return jax.random.clone(key)
 
 
 def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
@@ -48,28 +63,32 @@ def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
       >>> bool(encoder == decoder)
       False
     """
-    key = _check.check_key(key)
+    key = as_key(key)
     state = seed_words(key, KEY_DOMAIN)
-    for part in _check.check_path(path):
+    for part in as_path(path):
         state = threefry2x32(*state, *_block(part))
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return _squeeze(state, key.size)
-    size = jax.random.key_data(key).size
+    if not _is_typed(key):
+        return _key_words(state, key.size)
+    count = jax.random.key_data(key).size
     return jax.random.wrap_key_data(
-        _squeeze(state, size), impl=jax.random.key_impl(key)
+        _key_words(state, count), impl=jax.random.key_impl(key)
     )
 
 
-def _block(part: str | jax.Array) -> tuple[jax.Array, jax.Array]:
-    if isinstance(part, str):
-        digest = hashlib.sha256(part.encode()).digest()
-        first, second = np.frombuffer(digest[:8], ">u4")
+def _is_typed(key: jax.Array) -> bool:
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
+def _block(part: bytes | ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """What a part of a path is absorbed as: 64 bits of a hash, or a number."""
+    if isinstance(part, bytes):
+        first, second = np.frombuffer(hashlib.sha256(part).digest()[:8], ">u4")
         return jnp.uint32(int(first)), jnp.uint32(int(second))
     return jnp.uint32(part), jnp.uint32(_INTEGER)
 
 
-def _squeeze(state: tuple[jax.Array, jax.Array], size: int) -> jax.Array:
+def _key_words(state: tuple[jax.Array, jax.Array], count: int) -> jax.Array:
     """As many key words as are asked for, two from each block under the state."""
-    counts = jnp.arange((size + 1) // 2, dtype=jnp.uint32)
-    first, second = threefry2x32(*state, counts, jnp.uint32(size))
-    return jnp.stack([first, second], axis=-1).reshape(-1)[:size]
+    blocks = jnp.arange((count + 1) // 2, dtype=jnp.uint32)
+    first, second = threefry2x32(*state, blocks, jnp.uint32(count))
+    return jnp.stack([first, second], axis=-1).reshape(-1)[:count]

@@ -11,8 +11,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop import _check, _stream
-from jdrop._sharding import sharded_like
+from jdrop import _arguments, _stream
+from jdrop._arguments import Key, key_first
+from jdrop._draw import draw_words
+from jdrop._keys import consume
+from jdrop._sharding import placed_like, sharded_like
+from jdrop._stream import Rate
 
 
 @functools.partial(
@@ -44,14 +48,14 @@ class Mask:
 
     def to_bool(self) -> jax.Array:
         """The mask unpacked to one bool per element, True where it is kept."""
-        _check.check_mask(self, _stream.words_shape(self.shape))
+        _arguments.check_mask(self, _stream.words_shape(self.shape))
         return _unpack(self.words, self.shape)
 
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""
         if not isinstance(self.rate, jax.Array):
             rate = "unknown"
-        elif _check.is_traced(self.rate):
+        elif _arguments.is_traced(self.rate):
             rate = "traced"
         else:
             rate = np.array2string(np.asarray(self.rate))
@@ -59,8 +63,9 @@ class Mask:
         return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
 
 
+@key_first
 def sample_mask(
-    key: jax.Array,
+    key: Key,
     shape: Sequence[int],
     rate: ArrayLike,
     *,
@@ -106,12 +111,11 @@ def sample_mask(
       >>> print(mask.keep, mask.to_bool().dtype)
       0.75 bool
     """
-    rate = _check.check_rate(rate)
-    shape = _check.check_shape(shape)
-    dims = _check.check_broadcast_dims(broadcast_dims, len(shape))
-    first = _check.check_offset(offset, shape)
-    key = _stream.consume(_check.check_key(key))
-    return _sample(key, shape, rate, dims, first, _stream.known_pairs(rate))
+    p = _arguments.as_rate(rate)
+    shape = _arguments.as_shape(shape)
+    dims = _arguments.as_axes(broadcast_dims, len(shape))
+    first = _arguments.as_offset(offset, shape)
+    return _sample(consume(key), *shared(shape, dims, first), Rate.of(p))
 
 
 def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
@@ -139,28 +143,31 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
       >>> print(jnp.unique(jdrop.apply_mask(mask, jnp.ones(1000))))
       [0. 2.]
     """
-    x = _check.check_input("apply_mask", x)
-    _check.check_mask(mask, _stream.words_shape(mask.shape))
-    _check.check_fits(mask.shape, x.shape)
+    x = _arguments.as_input("apply_mask", x, complex_ok=True)
+    _arguments.check_mask(mask, _stream.words_shape(mask.shape))
+    _arguments.check_fits(mask.shape, x.shape)
     return _apply(mask, x)
 
 
+def shared(
+    shape: tuple[int, ...], dims: tuple[int, ...], offset: ArrayLike
+) -> tuple[tuple[int, ...], ArrayLike]:
+    """The shape and the offset of a mask that is shared along some axes.
+
+    A shared axis 0 is one row for all, wherever the rows of x begin.
+    """
+    shape = tuple(1 if axis in dims else size for axis, size in enumerate(shape))
+    return shape, np.uint32(0) if 0 in dims else offset
+
+
 def draw_mask(
-    key: jax.Array,
-    shape: tuple[int, ...],
-    rate: jax.Array,
-    broadcast_dims: tuple[int, ...],
-    first_row: jax.Array,
-    pairs: int | None,
+    key: jax.Array | None, shape: tuple[int, ...], offset: ArrayLike, rate: Rate
 ) -> Mask:
-    """The one draw: `sample_mask` after its checks."""
-    shape = tuple(1 if i in broadcast_dims else n for i, n in enumerate(shape))
+    """The one draw: `sample_mask` after its checks, of the shape that is not shared."""
     rows, lanes = _stream.row_layout(shape)
-    _check.check_size(math.prod(rows), lanes, _stream.MAX_ROWS, _stream.MAX_LANES)
-    # A shared axis 0 is one row for all.
-    first = jnp.uint32(0) if 0 in broadcast_dims else jnp.asarray(first_row)
-    rate = _stream.realised_rate(rate)
-    return Mask(_stream.draw_words(key, shape, rate, first, pairs), rate, shape)
+    _arguments.check_size(math.prod(rows), lanes, _stream.MAX_ROWS, _stream.MAX_LANES)
+    words = draw_words(key, shape, rate, offset)
+    return Mask(words, jnp.asarray(rate.value), shape)
 
 
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
@@ -184,16 +191,18 @@ def select(
     rounded to bfloat16 would be off by up to 0.4 %, and every output with it.
 
     The checkpoint leaves the packed words, and scalars, as all that a backward pass
-    holds; it unpacks them again. A custom derivative would close forward mode.
+    holds; it unpacks them again (test_packed_words_are_the_only_residual). A custom
+    derivative would close forward mode.
     """
 
-    @functools.partial(jax.checkpoint, prevent_cse=False)
+    @jax.checkpoint
     def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
         wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
         # full_like carries the weak type of x, which a scalar's own would replace.
         scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
         kept = wide * scale + shift[0] if shift else wide * scale
-        y = jnp.where(_unpack(words, mask.shape), kept, dropped)
+        bits = placed_like(wide, _unpack(words, mask.shape))
+        y = jnp.where(bits, kept, dropped)
         return y if y.dtype == x.dtype else y.astype(x.dtype)
 
     scalars = (scale, dropped) if shift is None else (scale, dropped, shift)
@@ -222,4 +231,4 @@ def _apply(mask: Mask, x: jax.Array) -> jax.Array:
     return sharded_like(x, scale_kept)(mask, x)
 
 
-_sample = jax.jit(draw_mask, static_argnames=("shape", "broadcast_dims", "pairs"))
+_sample = jax.jit(draw_mask, static_argnames="shape")

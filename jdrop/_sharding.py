@@ -1,10 +1,10 @@
-"""One way to run under meshes with explicit axes: let the compiler place the draw."""
+"""Two ways to run under meshes with explicit axes, so that no value moves."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, auto_axes
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, auto_axes, reshard
 
 
 def sharded_like(
@@ -21,15 +21,34 @@ def sharded_like(
       function: Takes and returns arrays.
 
     Returns:
-      The function itself where no axis is explicit, else the function so wrapped.
+      The function itself where no axis is explicit, or where others are manual, else
+      the function so wrapped.
     """
     sharding = jax.typeof(x).sharding
-    mesh = sharding.mesh
-    explicit = tuple(
-        name
-        for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
-        if kind == AxisType.Explicit
-    )
-    if not explicit:
+    explicit = _axes(sharding.mesh, AxisType.Explicit)
+    # Beside manual axes JAX refuses the residuals of auto_axes
+    # (test_grad_of_shard_map_over_one_axis_of_two).
+    if not explicit or _axes(sharding.mesh, AxisType.Manual):
         return function
     return auto_axes(function, axes=explicit, out_sharding=sharding)
+
+
+def placed_like(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Places a mask as x is placed, along the axes that both have.
+
+    It is where x is already, but under explicit axes beside manual ones: there each
+    device drew the words of all explicit axes, and takes its part of them.
+    """
+    sharding = jax.typeof(x).sharding
+    if not _axes(sharding.mesh, AxisType.Explicit):
+        return mask
+    spec = [
+        name if size == whole else None
+        for name, size, whole in zip(sharding.spec, mask.shape, x.shape, strict=True)
+    ]
+    return reshard(mask, NamedSharding(sharding.mesh, PartitionSpec(*spec)))
+
+
+def _axes(mesh: Any, kind: AxisType) -> tuple[str, ...]:
+    named = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, axis_type in named if axis_type == kind)

@@ -1,19 +1,18 @@
-"""The bit stream: a key, a shape and a rate become packed words.
+"""The bit stream: which bit an element owns, given a key, a shape and a rate.
 
-This file is the whole of what the golden vectors pin. `docs/stream.md` says the same
-in words, in enough detail to write it again without reading the code.
+This file is what the golden vectors pin: cipher, seed, rate and layout. In words,
+`docs/stream.md` says the same, in enough detail to write it again without reading the
+code. How the words are computed may change with every release, and stands in `_draw`.
 
 Thirty-two neighbouring elements share one uint32 word, and each of them owns one bit
 lane of it. An element is dropped where its uniform binary fraction U lies below the
-realised rate. That comparison is folded over the digits of U, least significant
-first, for all lanes of a word at once: where the rate's digit is 1 a lane stays kept
-only if its own digit is 1 (`&`), where it is 0 a lane whose digit is 1 is kept
-whatever came before (`|`). Digits below the rate's last 1 are never drawn.
+realised rate. The digits of U come in pairs: one block of the cipher holds two of them
+for each lane of a word.
 """
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +21,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._check import is_traced
+from jdrop._arguments import is_traced
 
 STREAM = "jdrop-1-dev"
 """The name of the stream that this version draws. A mask belongs to a stream."""
@@ -32,18 +31,6 @@ LANES = 32
 
 PAIRS = 16
 """Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
-
-WRITTEN_OUT = 8
-"""The most digit pairs that are compiled into one pass: all of a 16-digit rate."""
-
-FEW_WORDS = 1024
-"""Below so many words, short passes are faster than one that starts threads."""
-
-FEW_ROWS = 32
-"""Below so many rows, the counters of one pass would be as large as its words."""
-
-SHORT_ROW = 8
-"""Words to a vector register of common processors."""
 
 MAX_ROWS = 2**32 - 1
 MAX_LANES = 2**32 // PAIRS * LANES
@@ -60,8 +47,6 @@ ROUNDS = 20
 # for keys by name, so that neither seed is a block that `jax.random` computes.
 WORDS_DOMAIN = (0x6A64726F, 0x70000000)
 KEY_DOMAIN = (0x6A64726F, 0x6B000000)
-
-_ALL_KEPT = 0xFFFFFFFF
 
 
 @functools.partial(jax.jit, static_argnames="rounds")
@@ -124,37 +109,61 @@ def seed_words(key: jax.Array, domain: tuple[int, int]) -> tuple[jax.Array, jax.
     return seed
 
 
-def consume(key: jax.Array) -> jax.Array:
-    """Lets `jax_debug_key_reuse` see that a key is used, and returns it for that use.
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=("value",), meta_fields=("pairs",)
+)
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """A probability of dropping that the digits can express.
 
-    Reading the words of a key does not count as a use; sampling from it does.
+    Attributes:
+      value: The realised rate, a float32 scalar in [0, 1], or NaN.
+      pairs: How many digit pairs reach down to the last 1 of its threshold, or None
+        if the value was traced. Digits below that are never drawn.
     """
-    # JAX tracks typed keys only, and takes a legacy key for one of the default kind.
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    # The options of jax.config are added to it at run time.
-    if not typed or not jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
-        return key
-    jax.random.bits(key, ())
-    return jax.random.clone(key)
+
+    value: np.float32 | jax.Array
+    pairs: int | None
+
+    @classmethod
+    def of(cls, rate: ArrayLike) -> "Rate":
+        """Rounds a rate to 16 digits, or to 32 outside [2^-8, 1 - 2^-8].
+
+        Outside, 16 would be coarse. Both are exact in float32. Rates below 0 become 0,
+        rates above 1 become 1, and NaN stays NaN.
+
+        Args:
+          rate: Requested probability of dropping, a real scalar.
+
+        Returns:
+          The realised rate. NumPy computes it where the rate is concrete, because an
+          eager call must not wait for a device to know how many pairs there are.
+        """
+        xp: Any = jnp if is_traced(rate) else np
+        asked = xp.asarray(rate).astype(np.float32)
+        p = xp.clip(asked, np.float32(0), np.float32(1))
+        coarse, fine = (
+            xp.round(p * np.float32(2**digits)) * np.float32(2**-digits)
+            for digits in (16, 32)
+        )
+        is_common = (p >= np.float32(2**-8)) & (p <= np.float32(1 - 2**-8))
+        value = xp.where(is_common, coarse, fine)
+        if xp is jnp:
+            return cls(value, None)
+        return cls(np.float32(value), int(digit_pairs(threshold(value))))
 
 
-def realised_rate(rate: jax.Array) -> jax.Array:
-    """Rounds a rate to the nearest one that the digits can express.
+def threshold(value: Any) -> Any:
+    """The digits of a realised rate below 1, as a fraction of 2^32: a uint32 scalar."""
+    xp: Any = jnp if is_traced(value) else np
+    below_one = xp.where(value < 1, value, np.float32(0))
+    return (below_one * np.float32(2**32)).astype(np.uint32)
 
-    16 digits for rates in [2^-8, 1 - 2^-8], 32 digits outside, where 16 would be
-    coarse. Both are exact in float32. Rates below 0 become 0 and rates above 1 become
-    1; NaN stays NaN.
 
-    Args:
-      rate: Requested probability of dropping, a real scalar.
-
-    Returns:
-      A float32 scalar.
-    """
-    p = jnp.clip(jnp.asarray(rate).astype(jnp.float32), 0.0, 1.0)
-    coarse = jnp.round(p * 2.0**16) * 2.0**-16
-    fine = jnp.round(p * 2.0**32) * 2.0**-32
-    return jnp.where((p >= 2.0**-8) & (p <= 1 - 2.0**-8), coarse, fine)
+def digit_pairs(threshold: Any) -> Any:
+    """How many digit pairs reach down to the last 1 of a threshold: 0 to 16."""
+    digits_before = np.arange(0, 32, 2, dtype=np.uint32)
+    return ((threshold << digits_before) != 0).sum(dtype=np.int32)
 
 
 def row_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
@@ -182,129 +191,19 @@ def words_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*rows, -(-lanes // LANES))
 
 
-def known_pairs(rate: ArrayLike) -> int | None:
-    """How many digit pairs a rate has, if that is known and at most `WRITTEN_OUT`.
-
-    Args:
-      rate: Requested probability of dropping: one real number in [0, 1].
-
-    Returns:
-      The number of pairs that reach down to the last 1 of the threshold, or None.
-    """
-    if is_traced(rate):
-        return None
-    # `realised_rate` once more, in Python: an eager call must not wait for a device.
-    p = np.asarray(rate, np.float32).item()
-    digits = 16 if 2**-8 <= p <= 1 - 2**-8 else 32
-    threshold = round(p * 2**digits) % 2**digits
-    to_last_one = len(f"{threshold:0{digits}b}".rstrip("0"))
-    pairs = (to_last_one + 1) // 2
-    return pairs if pairs <= WRITTEN_OUT else None
-
-
-def draw_words(
-    key: jax.Array,
-    shape: tuple[int, ...],
-    rate: jax.Array,
-    offset: jax.Array,
-    pairs: int | None = None,
-) -> jax.Array:
-    """Draws the packed words of a mask; a 1 bit is a kept element.
-
-    Args:
-      key: A single key, typed or legacy. It is consumed.
-      shape: Shape of the mask.
-      rate: The realised rate, float32 scalar.
-      offset: Index of the first row along axis 0, uint32 scalar.
-      pairs: `known_pairs` of the rate. The words are the same without it, but drawn
-        more slowly.
-
-    Returns:
-      uint32 array of shape `words_shape(shape)`.
-    """
-    k0, k1 = seed_words(key, WORDS_DOMAIN)
-    packed = words_shape(shape)
-    row, word = _counters(packed, offset)
-    few = _is_below(row.size, FEW_ROWS) or _is_below(row.size * word.size, FEW_WORDS)
-    # XLA vectorises along the last axis. Where that is short, the first one takes its
-    # place while the words are drawn.
-    turned = _is_below(word.size, SHORT_ROW)
-    if turned:
-        packed, row, word = packed[::-1], row.T, word.T
-    threshold = jnp.where(rate < 1, rate * 2.0**32, 0.0).astype(jnp.uint32)
-    undrawn = jnp.where(rate == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
-    # Inside shard_map a loop's carry has to vary over its mesh axes from the start.
-    varying = (k0 ^ k1 ^ offset ^ threshold) & np.uint32(0)
-    words = jnp.broadcast_to(undrawn | varying, packed)
-
-    def fold_pair(kept: jax.Array, pair: Any, counter: jax.Array) -> jax.Array:
-        high, low = threefry2x32(k0, k1, row, counter)
-        below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
-        kept = _fold(kept, low, below)
-        return _fold(kept, high, below >> np.uint32(1))
-
-    if pairs is None or (pairs and few):
-        words = _fold_in_turns(fold_pair, word, _digit_pairs(threshold), words)
-    elif pairs:
-        words = _fold_at_once(fold_pair, word, pairs, words)
-    return words.T if turned else words
-
-
-def _fold_in_turns(
-    fold_pair: Callable[..., jax.Array],
-    word: jax.Array,
-    pairs: jax.Array,
-    kept: jax.Array,
-) -> jax.Array:
-    """Folds one pair of digits in each turn of a loop, the last pair first."""
-
-    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
-        pair = (pairs - 1 - i).astype(jnp.uint32)
-        return fold_pair(kept, pair, word * np.uint32(PAIRS) + pair)
-
-    return _loop(pairs, turn, kept)
-
-
-def _fold_at_once(
-    fold_pair: Callable[..., jax.Array], word: jax.Array, pairs: int, kept: jax.Array
-) -> jax.Array:
-    """Folds all pairs in one pass, in which a processor works on several blocks."""
-    each = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * word.ndim), 0)
-    counters = word[None] * np.uint32(PAIRS) + each
-
-    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
-        kept = jnp.full_like(kept, _ALL_KEPT)
-        for pair in reversed(range(pairs)):
-            # i is 0. Without it the draw would not depend on the loop, and would be
-            # moved out of it.
-            counter = lax.dynamic_index_in_dim(counters, pair + i, keepdims=False)
-            kept = fold_pair(kept, np.uint32(pair), counter)
-        return kept
-
-    return _loop(jnp.int32(1), turn, kept)
-
-
-def _loop(
-    turns: jax.Array, turn: Callable[..., jax.Array], start: jax.Array
-) -> jax.Array:
-    """A loop over words, whose number of turns is hidden from XLA.
-
-    It keeps the words materialised: fused into their use, every element would draw its
-    word again. A loop that XLA knows to run once would be dissolved.
-    """
-    return lax.fori_loop(np.int32(0), lax.optimization_barrier(turns), turn, start)
-
-
-def _is_below(size: Any, limit: int) -> bool:
-    """Whether a size is known to be below a limit: in an export it may be a symbol."""
-    return isinstance(size, int) and size < limit
-
-
-def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Row numbers and word numbers, as arrays that broadcast to `shape`.
+def counters(shape: tuple[int, ...], offset: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """The counters of the first digit pair of each word.
 
     Each comes from iotas along its own axes, so that a shard of the words knows its
     counters without asking its neighbours.
+
+    Args:
+      shape: The shape of the words.
+      offset: Index of the first row along axis 0, a uint32 scalar.
+
+    Returns:
+      Row numbers and `PAIRS` times word numbers: uint32 arrays that broadcast to the
+      shape. A digit pair is the block (row, word * PAIRS + pair).
     """
     *rows, _ = shape
     ones = [1] * len(rows)
@@ -317,17 +216,4 @@ def _counters(shape: tuple[int, ...], offset: jax.Array) -> tuple[jax.Array, jax
             index = index + offset
         row = row + index * jnp.uint32(math.prod(rows[axis + 1 :]))
     word = lax.broadcasted_iota(jnp.uint32, (*ones, shape[-1]), len(rows))
-    return row, word
-
-
-def _digit_pairs(threshold: jax.Array) -> jax.Array:
-    """How many digit pairs reach down to the last 1 of a 32-digit threshold."""
-    below_last_one = ~threshold & (threshold - np.uint32(1))
-    trailing_zeros = lax.population_count(below_last_one).astype(jnp.int32)
-    return (33 - trailing_zeros) // 2
-
-
-def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:
-    """One digit of U >= threshold: `kept & digit` where the threshold's bit is 1."""
-    zero = (threshold & np.uint32(1)) - np.uint32(1)
-    return (kept & digit) | (zero & (kept | digit))
+    return row, word * np.uint32(PAIRS)

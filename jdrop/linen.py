@@ -1,17 +1,28 @@
-"""Flax linen modules: fields, mode and keys around one call of a function.
+"""Flax linen modules: fields, mode and key around one call of a function.
 
 They take what `flax.linen.Dropout` takes, so a model migrates by search and replace.
+Each refers to its function, which says what is computed. Their fields:
+
+- `rate`: Probability of dropping, one real number in [0, 1], concrete or traced.
+- `broadcast_dims`: Axes along which all elements share a bit of the mask.
+- `deterministic`: True returns the input. A bool, concrete or traced; None leaves it to
+  the call.
+- `rng_collection`: Name of the collection that keys are drawn from. Where `apply` is
+  given no such collection, Flax draws from `params`. A key is drawn only where the mask
+  depends on one, as in Flax: neither at rest nor at rate 1.
+
+A rate outside [0, 1] or NaN is a ValueError, and any other field of the wrong kind a
+TypeError, when the module is made.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import ClassVar
 
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._check import check_rate
-from jdrop._modules import NEEDS_FLAX, key_where_needed
-from jdrop._units import alpha_dropout, dropout
+from jdrop._flax import NEEDS_FLAX, check_fields
+from jdrop._ops import units
 
 try:
     import flax.linen as nn
@@ -21,63 +32,53 @@ except ModuleNotFoundError as error:
 __all__ = ["AlphaDropout", "Dropout"]
 
 
-class _KeyedModule(nn.Module):
-    """The fields, the mode and the key of a module that drops."""
+class _Module(nn.Module):
+    """A function of a key and an input, with the key that Flax hands out."""
 
     rate: ArrayLike
     broadcast_dims: Sequence[int] = ()
     deterministic: bool | jax.Array | None = None
     rng_collection: str = "dropout"
 
+    _function: ClassVar[Callable[..., jax.Array]]
+
     def __post_init__(self) -> None:
-        check_rate(self.rate)
+        check_fields(self.rate, self.broadcast_dims)
         super().__post_init__()
 
-    @nn.nowrap
-    def _drop(
+    def __call__(
         self,
-        function: Callable[..., jax.Array],
         inputs: ArrayLike,
-        deterministic: bool | jax.Array | None,
-        rng: jax.Array | None,
+        deterministic: bool | jax.Array | None = None,
+        rng: jax.Array | None = None,
     ) -> jax.Array:
-        mode: Any = nn.merge_param("deterministic", self.deterministic, deterministic)
+        """Calls the function of the module.
 
-        def next_key() -> jax.Array:
-            return self.make_rng(self.rng_collection) if rng is None else rng
+        Args:
+          inputs: Array of any shape, of a dtype that the function takes.
+          deterministic: True returns the input. Given here or as a field, not both.
+          rng: One key, which is consumed. By default `make_rng` makes it.
 
-        return function(
-            key_where_needed(self.rate, mode, next_key),
+        Returns:
+          An array of the shape and dtype of the input.
+
+        Raises:
+          ValueError: If `deterministic` is given twice or not at all.
+          flax.errors.InvalidRngError: If a key is needed and `apply` was given none.
+        """
+        return type(self)._function(
+            lambda: self.make_rng(self.rng_collection) if rng is None else rng,
             inputs,
             self.rate,
-            deterministic=mode,
+            deterministic=nn.merge_param(
+                "deterministic", self.deterministic, deterministic
+            ),
             broadcast_dims=self.broadcast_dims,
         )
 
 
-class Dropout(_KeyedModule):
-    """Zeros each input with probability `rate` and scales the others to make up.
-
-    y = m * x / keep, with m ~ Bernoulli(keep) and keep = 1 - rate, so that E[y] = x.
-
-    The module is `jdrop.dropout` with the key that Flax hands out.
-
-    Attributes:
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced.
-      broadcast_dims: Axes along which all elements share a bit of the mask.
-      deterministic: True returns the input. A bool, concrete or traced; None leaves
-        it to the call.
-      rng_collection: Name of the collection that keys are drawn from. Where `apply`
-        is given no such collection, Flax draws from `params`.
-
-    Raises:
-      ValueError: If a concrete rate is outside [0, 1] or NaN.
-      TypeError: If the rate is not a real number.
-
-    References:
-      Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014. Dropout: a
-      simple way to prevent neural networks from overfitting. JMLR 15:1929.
-      https://jmlr.org/papers/v15/srivastava14a.html
+class Dropout(_Module):
+    """`jdrop.dropout` as a module: y = m * x / keep, with m ~ Bernoulli(keep).
 
     Example:
       >>> import jax, jax.numpy as jnp, jdrop.linen
@@ -90,52 +91,11 @@ class Dropout(_KeyedModule):
       True
     """
 
-    def __call__(
-        self,
-        inputs: ArrayLike,
-        deterministic: bool | jax.Array | None = None,
-        rng: jax.Array | None = None,
-    ) -> jax.Array:
-        """Drops units of the input.
-
-        Args:
-          inputs: Array of any shape and of a floating-point or complex dtype.
-          deterministic: True returns the input. Given here or as a field, not both.
-          rng: One key, which is consumed. By default `make_rng` makes it.
-
-        Returns:
-          An array of the shape and dtype of the input.
-
-        Raises:
-          ValueError: If `deterministic` is given twice or not at all.
-          flax.errors.InvalidRngError: If a key is needed and `apply` was given none.
-        """
-        return self._drop(dropout, inputs, deterministic, rng)
+    _function = staticmethod(units.dropout)
 
 
-class AlphaDropout(_KeyedModule):
-    """Dropout for self-normalising networks: drops to SELU's saturation value.
-
-    y = a * (m * x + (1 - m) * alpha') + b, with m ~ Bernoulli(1 - rate) and a and b
-    such that an input of mean 0 and variance 1 gives an output of the same.
-
-    The module is `jdrop.alpha_dropout` with the key that Flax hands out.
-
-    Attributes:
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced.
-      broadcast_dims: Axes along which all elements share a bit of the mask.
-      deterministic: True returns the input. A bool, concrete or traced; None leaves
-        it to the call.
-      rng_collection: Name of the collection that keys are drawn from. Where `apply`
-        is given no such collection, Flax draws from `params`.
-
-    Raises:
-      ValueError: If a concrete rate is outside [0, 1] or NaN.
-      TypeError: If the rate is not a real number.
-
-    References:
-      Klambauer, Unterthiner, Mayr and Hochreiter, 2017. Self-normalizing neural
-      networks. https://arxiv.org/abs/1706.02515
+class AlphaDropout(_Module):
+    """`jdrop.alpha_dropout` as a module: keeps mean 0 and variance 1.
 
     Example:
       >>> import jax, jdrop.linen
@@ -146,24 +106,4 @@ class AlphaDropout(_KeyedModule):
       mean 0.00, variance 1.00
     """
 
-    def __call__(
-        self,
-        inputs: ArrayLike,
-        deterministic: bool | jax.Array | None = None,
-        rng: jax.Array | None = None,
-    ) -> jax.Array:
-        """Drops units of the input.
-
-        Args:
-          inputs: Array of any shape and of a floating-point dtype.
-          deterministic: True returns the input. Given here or as a field, not both.
-          rng: One key, which is consumed. By default `make_rng` makes it.
-
-        Returns:
-          An array of the shape and dtype of the input.
-
-        Raises:
-          ValueError: If `deterministic` is given twice or not at all.
-          flax.errors.InvalidRngError: If a key is needed and `apply` was given none.
-        """
-        return self._drop(alpha_dropout, inputs, deterministic, rng)
+    _function = staticmethod(units.alpha_dropout)

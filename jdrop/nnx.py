@@ -1,16 +1,18 @@
 """Flax nnx modules: attributes, mode and keys around one call of a function.
 
-They take what `flax.nnx.Dropout` takes, so a model migrates by search and replace.
+They take what `flax.nnx.Dropout` takes, so a model migrates by search and replace. Each
+refers to its function, which says what is computed. `model.train()` and `model.eval()`
+switch them on and off.
 """
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._check import check_rate
-from jdrop._modules import NEEDS_FLAX, key_where_needed
-from jdrop._units import alpha_dropout, dropout
+from jdrop._flax import NEEDS_FLAX, check_fields
+from jdrop._ops import units
 
 try:
     from flax import nnx
@@ -23,8 +25,10 @@ __all__ = ["AlphaDropout", "Dropout"]
 Keys = nnx.Rngs | nnx.RngStream
 
 
-class _KeyedModule(nnx.Module):
-    """The attributes, the mode and the keys of a module that drops."""
+class _Module(nnx.Module):
+    """A function of a key and an input, with the key that a stream of Flax makes."""
+
+    _function: ClassVar[Callable[..., jax.Array]]
 
     def __init__(
         self,
@@ -35,9 +39,26 @@ class _KeyedModule(nnx.Module):
         rng_collection: str = "dropout",
         rngs: Keys | None = None,
     ):
-        check_rate(rate)
+        """Makes the module.
+
+        Args:
+          rate: Probability of dropping, one real number in [0, 1], concrete or traced.
+            To schedule it, pass an array and set the attribute at each step.
+          broadcast_dims: Axes along which all elements share a bit of the mask.
+          deterministic: True returns the input. A bool, concrete or traced; None leaves
+            it to the call.
+          rng_collection: Name of the stream of `rngs` that keys are drawn from.
+          rngs: Where keys come from. The module forks a stream of its own; without one,
+            each call must be given `rngs`. A key is drawn only where the mask depends
+            on one: neither at rest nor at rate 1.
+
+        Raises:
+          ValueError: If a concrete rate is outside [0, 1] or NaN.
+          TypeError: If the rate is not a real number, or another argument is of the
+            wrong kind.
+        """
+        self.broadcast_dims = check_fields(rate, broadcast_dims)
         self.rate = rate
-        self.broadcast_dims = tuple(broadcast_dims)
         self.deterministic = deterministic
         self.rng_collection = rng_collection
         self.rngs = nnx.data(self._own_stream(rngs))
@@ -51,19 +72,33 @@ class _KeyedModule(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    def _drop(
+    def __call__(
         self,
-        function: Callable[..., jax.Array],
         inputs: ArrayLike,
-        deterministic: bool | jax.Array | None,
-        rngs: Keys | jax.Array | None,
+        *,
+        deterministic: bool | jax.Array | None = None,
+        rngs: Keys | jax.Array | None = None,
     ) -> jax.Array:
-        mode = self._mode(deterministic)
-        return function(
-            key_where_needed(self.rate, mode, lambda: self._next_key(rngs)),
+        """Calls the function of the module.
+
+        Args:
+          inputs: Array of any shape, of a dtype that the function takes.
+          deterministic: True returns the input. Overrides the attribute.
+          rngs: Where the key comes from, or one key, which is consumed. Overrides the
+            stream of the module.
+
+        Returns:
+          An array of the shape and dtype of the input.
+
+        Raises:
+          ValueError: If no mode was given, or if a key is needed and there is none.
+          TypeError: If `rngs` is of the wrong kind.
+        """
+        return type(self)._function(
+            lambda: self._next_key(rngs),
             inputs,
             self.rate,
-            deterministic=mode,
+            deterministic=self._mode(deterministic),
             broadcast_dims=self.broadcast_dims,
         )
 
@@ -110,32 +145,8 @@ class _KeyedModule(nnx.Module):
         )
 
 
-class Dropout(_KeyedModule):
-    """Zeros each input with probability `rate` and scales the others to make up.
-
-    y = m * x / keep, with m ~ Bernoulli(keep) and keep = 1 - rate, so that E[y] = x.
-
-    The module is `jdrop.dropout` with the key that Flax hands out. `model.train()` and
-    `model.eval()` switch it on and off.
-
-    Args:
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced. To
-        schedule it, make the module with an array and set the attribute at each step.
-      broadcast_dims: Axes along which all elements share a bit of the mask.
-      deterministic: True returns the input. A bool, concrete or traced; None leaves
-        it to the call.
-      rng_collection: Name of the stream of `rngs` that keys are drawn from.
-      rngs: Where keys come from. The module forks a stream of its own; without one,
-        each call must be given `rngs`.
-
-    Raises:
-      ValueError: If a concrete rate is outside [0, 1] or NaN.
-      TypeError: If the rate is not a real number, or `rngs` is of the wrong kind.
-
-    References:
-      Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014. Dropout: a
-      simple way to prevent neural networks from overfitting. JMLR 15:1929.
-      https://jmlr.org/papers/v15/srivastava14a.html
+class Dropout(_Module):
+    """`jdrop.dropout` as a module: y = m * x / keep, with m ~ Bernoulli(keep).
 
     Example:
       >>> import jax.numpy as jnp, jdrop.nnx
@@ -149,57 +160,11 @@ class Dropout(_KeyedModule):
       True
     """
 
-    def __call__(
-        self,
-        inputs: ArrayLike,
-        *,
-        deterministic: bool | jax.Array | None = None,
-        rngs: Keys | jax.Array | None = None,
-    ) -> jax.Array:
-        """Drops units of the input.
-
-        Args:
-          inputs: Array of any shape and of a floating-point or complex dtype.
-          deterministic: True returns the input. Overrides the attribute.
-          rngs: Where the key comes from, or one key, which is consumed. Overrides the
-            stream of the module.
-
-        Returns:
-          An array of the shape and dtype of the input.
-
-        Raises:
-          ValueError: If no mode was given, or if a key is needed and there is none.
-          TypeError: If `rngs` is of the wrong kind.
-        """
-        return self._drop(dropout, inputs, deterministic, rngs)
+    _function = staticmethod(units.dropout)
 
 
-class AlphaDropout(_KeyedModule):
-    """Dropout for self-normalising networks: drops to SELU's saturation value.
-
-    y = a * (m * x + (1 - m) * alpha') + b, with m ~ Bernoulli(1 - rate) and a and b
-    such that an input of mean 0 and variance 1 gives an output of the same.
-
-    The module is `jdrop.alpha_dropout` with the key that Flax hands out.
-    `model.train()` and `model.eval()` switch it on and off.
-
-    Args:
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced. To
-        schedule it, make the module with an array and set the attribute at each step.
-      broadcast_dims: Axes along which all elements share a bit of the mask.
-      deterministic: True returns the input. A bool, concrete or traced; None leaves
-        it to the call.
-      rng_collection: Name of the stream of `rngs` that keys are drawn from.
-      rngs: Where keys come from. The module forks a stream of its own; without one,
-        each call must be given `rngs`.
-
-    Raises:
-      ValueError: If a concrete rate is outside [0, 1] or NaN.
-      TypeError: If the rate is not a real number, or `rngs` is of the wrong kind.
-
-    References:
-      Klambauer, Unterthiner, Mayr and Hochreiter, 2017. Self-normalizing neural
-      networks. https://arxiv.org/abs/1706.02515
+class AlphaDropout(_Module):
+    """`jdrop.alpha_dropout` as a module: keeps mean 0 and variance 1.
 
     Example:
       >>> import jax, jdrop.nnx
@@ -210,26 +175,4 @@ class AlphaDropout(_KeyedModule):
       mean 0.00, variance 1.00
     """
 
-    def __call__(
-        self,
-        inputs: ArrayLike,
-        *,
-        deterministic: bool | jax.Array | None = None,
-        rngs: Keys | jax.Array | None = None,
-    ) -> jax.Array:
-        """Drops units of the input.
-
-        Args:
-          inputs: Array of any shape and of a floating-point dtype.
-          deterministic: True returns the input. Overrides the attribute.
-          rngs: Where the key comes from, or one key, which is consumed. Overrides the
-            stream of the module.
-
-        Returns:
-          An array of the shape and dtype of the input.
-
-        Raises:
-          ValueError: If no mode was given, or if a key is needed and there is none.
-          TypeError: If `rngs` is of the wrong kind.
-        """
-        return self._drop(alpha_dropout, inputs, deterministic, rngs)
+    _function = staticmethod(units.alpha_dropout)

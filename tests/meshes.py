@@ -1,4 +1,4 @@
-"""The table of meshes and placements, and what is read off a program compiled for one."""
+"""The table of meshes and placements, and what is read off a compiled program."""
 
 import re
 from math import prod
@@ -40,7 +40,8 @@ COLLECTIVE = re.compile(
 
 def make_mesh(sizes, kind):
     """A mesh over the first devices, with axes "a" and "b" of some kinds."""
-    return jax.make_mesh(sizes, ("a", "b")[: len(sizes)], axis_types=KINDS[kind][: len(sizes)])
+    n = len(sizes)
+    return jax.make_mesh(sizes, ("a", "b")[:n], axis_types=KINDS[kind][:n])
 
 
 def place(x, mesh, spec):

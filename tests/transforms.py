@@ -6,6 +6,7 @@ that f is handed. The results of f have the rows of x, or are trees of such.
 """
 
 import functools
+import operator
 
 import jax
 import jax.export
@@ -111,7 +112,8 @@ def _vmap_by_hand(f, key, x):
 
     @call.def_vmap
     def _rule(size, batched, keys):
-        parts = [f(jax.tree.map(lambda k: k[i], keys), x) for i in range(size)]
+        each = [jax.tree.map(operator.itemgetter(i), keys) for i in range(size)]
+        parts = [f(key, x) for key in each]
         whole = jax.tree.map(lambda *parts: jnp.stack(parts), *parts)
         return whole, jax.tree.map(lambda _: True, whole)
 
@@ -142,7 +144,8 @@ def _while(f, key, x):
 
     part = jax.eval_shape(f, key, parts[0])
     whole = jax.tree.map(lambda y: jnp.zeros((len(parts), *y.shape), y.dtype), part)
-    return joined(lax.while_loop(lambda carry: carry[0] < len(parts), body, (0, whole))[1])
+    start = (0, whole)
+    return joined(lax.while_loop(lambda carry: carry[0] < len(parts), body, start)[1])
 
 
 def _in_shard_map(f, **options):

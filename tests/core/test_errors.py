@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES
+from cases import each_case
 
 import jdrop
 
@@ -20,6 +20,9 @@ BAD_CALLS = {
     "rate below": ({"rate": -0.5}, ValueError, r"in \[0, 1\]; got -0.5"),
     "rate above": ({"rate": 1.5}, ValueError, r"in \[0, 1\]; got 1.5"),
     "rate array above": ({"rate": jnp.float32(2)}, ValueError, "got 2.0"),
+    "rate huge": ({"rate": 10**400}, ValueError, r"got 10{36}\.\.\.\. 0 keeps"),
+    "rate small type": ({"rate": jnp.bfloat16(1.5)}, ValueError, "got 1.5"),
+    "rate numpy bool": ({"rate": np.bool_(True)}, TypeError, "got bool"),
     "rate nan": ({"rate": float("nan")}, ValueError, "got nan"),
     "rate vector": ({"rate": jnp.ones(2)}, ValueError, r"shape \(2,\).*jax.vmap"),
     "rate string": ({"rate": "0.5"}, TypeError, "got str '0.5'. Pass a float"),
@@ -39,6 +42,14 @@ BAD_CALLS = {
     ),
     "int x": ({"x": jnp.arange(3)}, TypeError, r"got dtype int32. Cast it first"),
     "int x at rate 0": ({"x": jnp.arange(3), "rate": 0}, TypeError, "dtype int32"),
+    "swapped": ({"key": X, "x": KEY}, TypeError, "takes the key first, then x; got"),
+    "swapped, legacy": (
+        {"key": X, "x": jax.random.PRNGKey(0)},
+        TypeError,
+        r"legacy key, it comes first: \w+\(key, x, \.\.\.\)",
+    ),
+    "x as key": ({"key": X}, TypeError, "comes first; got an array of dtype float32"),
+    "key from a function": ({"key": lambda: 0}, TypeError, "got int 0. Make a key"),
     "bool x": ({"x": jnp.ones(3, bool)}, TypeError, "dtype bool"),
     "no key": ({"key": None}, TypeError, r"got None. Make a key with jax.random.key"),
     "int key": ({"key": 0}, TypeError, "got int 0. Make a key with"),
@@ -86,14 +97,14 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("bad", BAD_CALLS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each_case
 def test_bad_calls(case, bad):
     options, error, message = BAD_CALLS[bad]
     with pytest.raises(error, match=message):
         call(case, **options)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each_case
 def test_a_mode_hides_no_error(case):
     with pytest.raises(ValueError, match="got 1.5"):
         call(case, rate=1.5, deterministic=True)
@@ -101,7 +112,7 @@ def test_a_mode_hides_no_error(case):
         call(case, rate=0, broadcast_dims=(7,))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each_case
 def test_traced_values_are_trusted_but_not_their_kind(case):
     jax.jit(lambda rate: call(case, rate=rate))(2.0)
     with pytest.raises(TypeError, match="a float such as 0.1"):
@@ -110,15 +121,29 @@ def test_traced_values_are_trusted_but_not_their_kind(case):
         jax.jit(lambda off: call(case, None, deterministic=off))(True)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each_case
 def test_names_itself(case):
     with pytest.raises(TypeError, match=f"^{case.name} "):
         call(case, x=jnp.arange(3))
 
 
-def test_deterministic_is_keyword_only():
-    with pytest.raises(TypeError, match="positional"):
-        jdrop.dropout(KEY, X, 0.5, True)
+@each_case
+def test_a_call_without_a_key_says_how_it_is_called(case):
+    usage = rf"^{case.name}\(key, x, rate\) takes the key first"
+    with pytest.raises(TypeError, match=f"{usage}.* got no rate. Make a key"):
+        case.op(X, 0.5)
+    with pytest.raises(TypeError, match="got no key. Make a key with"):
+        case.op(x=X, rate=0.5)
+    with pytest.raises(TypeError, match="no x and no rate"):
+        case.op(KEY)
+    with pytest.raises(TypeError, match=r"sample_mask\(key, shape, rate\) .* no rate"):
+        jdrop.sample_mask((3, 4), 0.5)
+
+
+def test_sample_mask_needs_a_key_at_any_rate():
+    for rate in (0, 0.5):
+        with pytest.raises(TypeError, match="key is needed"):
+            jdrop.sample_mask(None, (3, 4), rate)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +158,17 @@ def test_deterministic_is_keyword_only():
             "4294967295 rows of 8589934592 elements at most",
         ),
         ((2**34,), ValueError, "rows of 17179869184"),
+        ((2**16, 2**20, 2**33), ValueError, "rows of 8589934592"),
     ],
 )
 def test_bad_shapes(shape, error, message):
     with pytest.raises(error, match=message):
         jdrop.sample_mask(KEY, shape, 0.5)
+
+
+def test_an_empty_mask_may_have_axes_of_any_size():
+    mask = jdrop.sample_mask(KEY, (0, 2**32, 40), 0.5)
+    assert mask.shape == (0, 2**32, 40) and mask.words.size == 0
 
 
 def test_mask_that_does_not_fit():

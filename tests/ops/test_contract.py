@@ -19,8 +19,6 @@ from cases import (
 )
 from jax import lax
 
-import jdrop
-
 pytestmark = each_case
 
 

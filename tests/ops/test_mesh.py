@@ -90,9 +90,7 @@ def test_sharded_broadcast_axis(kind):
 
     @jax.jit
     def shared(x):
-        return [
-            case.op(KEY, x, RATE, broadcast_dims=(dim,)) for case, dim in variants
-        ]
+        return [case.op(KEY, x, RATE, broadcast_dims=(dim,)) for case, dim in variants]
 
     with jax.set_mesh(mesh):
         for spec in (P("a"), P(None, "a")):
@@ -117,7 +115,8 @@ def test_axes_that_do_not_divide_into_words(kind):
     ]
     with jax.set_mesh(mesh):
         xs = [place(jnp.ones(shape), mesh, spec) for shape, spec in places]
-        for x, y in zip(xs, jax.jit(lambda xs: [drop(x) for x in xs])(xs), strict=True):
+        ys = jax.jit(lambda xs: jax.tree.map(drop, xs))(xs)
+        for x, y in zip(xs, ys, strict=True):
             assert y.sharding.is_equivalent_to(x.sharding, x.ndim)
             np.testing.assert_array_equal(y > 0, kept_on(x.shape))
 
@@ -127,7 +126,7 @@ def test_sizes_that_no_mesh_divides():
     mesh = make_mesh((4, 2), "auto")
     places = [
         (shape, NamedSharding(mesh, P(*[None] * axis, "a")))
-        for shape in [(9, 3, 11), (7, 45), (3, 5, 70), (13,)]
+        for shape in [(9, 3, 11), (7, 45), (13,)]
         for axis in range(len(shape))
     ]
 
@@ -147,7 +146,8 @@ def test_sizes_that_no_mesh_divides():
 def test_words_placed_by_their_user(kind):
     """The words are a plain array: whoever asks gets them in pieces."""
     mesh = make_mesh((4, 2), kind)
-    places = [NamedSharding(mesh, spec) for spec in (P("a"), P("b"), P(None, None, "a"))]
+    specs = (P("a"), P("b"), P(None, None, "a"))
+    places = [NamedSharding(mesh, spec) for spec in specs]
 
     def sample():
         return [jdrop.sample_mask(KEY, SHAPE, RATE).words for _ in places]

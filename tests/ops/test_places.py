@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, KEY, RATE, SHAPE, X, assert_equation, each_case, kept, key_words
+from cases import (
+    CASES,
+    KEY,
+    RATE,
+    SHAPE,
+    X,
+    assert_equation,
+    each_case,
+    kept,
+    key_words,
+)
 from jax import lax
 from transforms import FORWARD_ONLY, TRANSFORMS
 
@@ -18,9 +28,7 @@ XS = jnp.stack([X] * len(CASES), axis=1)
 
 
 def values(key, x, first=0, rate=RATE):
-    return [
-        case.op(key, x[:, i], rate, offset=first) for i, case in enumerate(CASES)
-    ]
+    return [case.op(key, x[:, i], rate, offset=first) for i, case in enumerate(CASES)]
 
 
 def everything(key, x, first=0, rate=RATE):

@@ -9,6 +9,7 @@ import pytest
 from cases import KEY, each_case
 
 import jdrop
+from jdrop import _op
 
 
 def residuals(f, *args):
@@ -68,3 +69,16 @@ def test_the_draw_is_materialised(rate):
     assert re.search(r" while\(", text)
     words = 4 * 1024 * 1024 // 32
     assert program.memory_analysis().temp_size_in_bytes <= 4 * words
+
+
+def test_one_trace_serves_every_number_of_as_many_digit_pairs():
+    def traces(*rates):
+        before = _op._draw_and_apply._cache_size()
+        for rate in rates:
+            for offset in (0, 3):
+                jdrop.dropout(KEY, jnp.ones((7, 11)), rate, offset=offset)
+        return _op._draw_and_apply._cache_size() - before
+
+    assert traces(0.1, 0.2, 0.9, jnp.float32(0.3)) <= 2
+    assert traces(0.4, 0.7, 1 / 3) == 0
+    assert traces(0.5, 0.25, 0.75) == 1

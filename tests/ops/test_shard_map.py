@@ -30,7 +30,7 @@ def over_first_axis():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_over_one_axis_of_two(kind):
+def test_shard_map_over_one_axis_of_two(kind):
     """The other axis stays to the compiler, or in the types."""
     mesh = make_mesh((4, 2), kind)
     with jax.set_mesh(mesh):
@@ -38,20 +38,8 @@ def test_over_one_axis_of_two(kind):
         np.testing.assert_array_equal(y > 0, KEPT)
 
 
-# With an explicit axis beside the manual one, JAX refuses residuals of auto_axes.
-REFUSED = pytest.mark.xfail(raises=ValueError, strict=True, reason="jax.auto_axes")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "auto",
-        "explicit and auto",
-        pytest.param("explicit", marks=REFUSED),
-        pytest.param("auto and explicit", marks=REFUSED),
-    ],
-)
-def test_grad_over_one_axis_of_two(kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_grad_of_shard_map_over_one_axis_of_two(kind):
     mesh = make_mesh((4, 2), kind)
     with jax.set_mesh(mesh):
         f = over_first_axis()
@@ -61,7 +49,7 @@ def test_grad_over_one_axis_of_two(kind):
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_over_two_axes(check):
+def test_shard_map_over_two_axes(check):
     @jax.shard_map(
         mesh=make_mesh((4, 2), "auto"),
         in_specs=P(("a", "b")),
@@ -74,7 +62,7 @@ def test_over_two_axes(check):
     np.testing.assert_array_equal(f(jnp.ones(SHAPE)) > 0, KEPT)
 
 
-def test_arguments_that_vary_or_do_not():
+def test_shard_map_whose_arguments_vary_or_do_not():
     """The key, x and the offset, each the same on all devices or not."""
     mesh = make_mesh((8,), "auto")
     keys = jax.random.split(KEY, 8)

@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop import _check
-from jdrop._call import apply_law
+from jdrop._arguments import Key, key_first
 from jdrop._mask import Mask, real_dtype, scale_kept, select
+from jdrop._op import Op, apply
 
-# -lambda * alpha of SELU, the value that it saturates to. Klambauer et al. 2017,
-# section 2: alpha = 1.6732632423543772848, lambda = 1.0507009873554804934.
-_SATURATION = -1.7580993408473766
+# The constants of SELU. Klambauer et al. 2017, section 2.
+_ALPHA = 1.6732632423543772848
+_LAMBDA = 1.0507009873554804934
 
 
+@key_first
 def dropout(
-    key: jax.Array | None,
+    key: Key,
     x: ArrayLike,
     rate: ArrayLike,
     *,
@@ -34,7 +35,8 @@ def dropout(
 
     Args:
       key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
-        consumed. It may be None where nothing can drop: `deterministic` or rate 0.
+        consumed. Or a function that returns one, and is called only where the mask
+        depends on a key; None will do where it does not: `deterministic`, rate 0 or 1.
       x: Array of any shape and of a floating-point or complex dtype.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
         traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero.
@@ -68,10 +70,10 @@ def dropout(
       >>> jdrop.dropout(None, x, 0.5, deterministic=True) is x
       True
     """
-    return apply_law(
-        scale_kept,
+    return apply(
+        _DROPOUT,
         key,
-        _check.check_input("dropout", x),
+        (x,),
         rate,
         deterministic=deterministic,
         broadcast_dims=broadcast_dims,
@@ -79,8 +81,9 @@ def dropout(
     )
 
 
+@key_first
 def alpha_dropout(
-    key: jax.Array | None,
+    key: Key,
     x: ArrayLike,
     rate: ArrayLike,
     *,
@@ -100,7 +103,8 @@ def alpha_dropout(
 
     Args:
       key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
-        consumed. It may be None where nothing can drop: `deterministic` or rate 0.
+        consumed. Or a function that returns one, and is called only where the mask
+        depends on a key; None will do where it does not: `deterministic`, rate 0 or 1.
       x: Array of any shape and of a floating-point dtype.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
         traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero.
@@ -132,10 +136,10 @@ def alpha_dropout(
       >>> print(f"mean {abs(y.mean()):.2f}, variance {y.var():.2f}")
       mean 0.00, variance 1.00
     """
-    return apply_law(
-        _alpha_law,
+    return apply(
+        _ALPHA_DROPOUT,
         key,
-        _check.check_input("alpha_dropout", x, complex_ok=False),
+        (x,),
         rate,
         deterministic=deterministic,
         broadcast_dims=broadcast_dims,
@@ -146,10 +150,13 @@ def alpha_dropout(
 def _alpha_law(mask: Mask, x: jax.Array) -> jax.Array:
     p = mask.rate.astype(real_dtype(x))
     q = 1 - p
-    spread = 1 + p * _SATURATION**2
+    saturation = -_LAMBDA * _ALPHA
     # At rate 1 an infinite a would make a NaN gradient, though nothing is kept.
-    a = jnp.where(q == 0, jnp.zeros_like(q), 1 / jnp.sqrt(q * spread))
-    b = -a * p * _SATURATION
+    a = jnp.where(q == 0, 0 * q, 1 / jnp.sqrt(q * (1 + p * saturation**2)))
+    b = -a * p * saturation
     # a * alpha' + b with the factor q taken out.
-    dropped = jnp.where(q == 0, jnp.zeros_like(q), a * _SATURATION * q)
-    return select(mask, x, a, b, dropped)
+    return select(mask, x, a, b, a * saturation * q)
+
+
+_DROPOUT = Op("dropout", scale_kept, complex_ok=True)
+_ALPHA_DROPOUT = Op("alpha_dropout", _alpha_law)

@@ -1,18 +1,27 @@
-"""Every error that the functions raise: the law, the value received, the remedy.
+"""What each argument must be: the law, the value received, the remedy.
 
+A function `as_...` returns its argument in the one form that the library works with.
 What is concrete is checked; what is traced is trusted.
 """
 
+import functools
+import inspect
 import operator
-from collections.abc import Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Collection
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+# A key, or a function that makes one where it is needed, or None where it is not.
+Key = jax.Array | Callable[[], jax.Array] | None
 
-def is_traced(value: Any) -> TypeGuard[jax.Array]:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def is_traced(value: object) -> TypeGuard[jax.Array]:
     """Whether a value is only known when the compiled program runs."""
     return isinstance(value, jax.core.Tracer)
 
@@ -22,7 +31,29 @@ def is_known(value: Any, constant: float) -> bool:
     return not is_traced(value) and bool(value == constant)
 
 
-def check_rate(rate: Any) -> Any:
+def key_first(function: Callable[P, R]) -> Callable[P, R]:
+    """Makes a call that lacks an argument say how the function is called."""
+    required = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        missing = [name for name in required[len(args) :] if name not in kwargs]
+        if missing:
+            usage = f"{function.__name__}({', '.join(required)})"
+            raise TypeError(
+                f"{usage} takes the key first, and all of these; got no "
+                f"{' and no '.join(missing)}. Make a key with jax.random.key(seed)."
+            )
+        return function(*args, **kwargs)
+
+    return call
+
+
+def as_rate(rate: object) -> np.float32 | jax.Array:
     """Returns `rate` in float32 if it is a number, so that all numbers share a trace.
 
     Raises unless it is a real scalar which, if concrete, lies in [0, 1].
@@ -35,31 +66,41 @@ def check_rate(rate: Any) -> Any:
             f"{kind}; got an array of shape {np.shape(rate)}. "
             "Use jax.vmap to apply several rates."
         )
-    if not is_traced(rate) and not 0 <= float(rate) <= 1:
+    if is_traced(rate):
+        return rate
+    # An integer may be too large for a float, and is compared as it is.
+    number = rate if isinstance(rate, int) else float(rate)
+    if not 0 <= number <= 1:
         raise ValueError(
-            f"{kind}; got {float(rate)}. 0 keeps everything, 1 drops everything."
+            f"{kind}; got {_shorten(str(number))}. "
+            "0 keeps everything, 1 drops everything."
         )
-    return rate if isinstance(rate, jax.Array) else np.float32(rate)
+    return np.float32(number)
 
 
-def check_deterministic(deterministic: Any) -> None:
-    """Raises unless `deterministic` is a bool, concrete or traced."""
+def as_deterministic(deterministic: object) -> bool | jax.Array:
+    """Returns `deterministic`, as a bool if it is concrete; raises if it is no bool."""
     if isinstance(deterministic, bool | np.bool_):
-        return
+        return bool(deterministic)
     if isinstance(deterministic, jax.Array):
         if deterministic.dtype == bool and deterministic.ndim == 0:
-            return
+            return deterministic if is_traced(deterministic) else bool(deterministic)
     raise TypeError(
         "deterministic is one bool: True returns x, False drops; got "
         f"{_describe(deterministic)}. Pass deterministic=not training."
     )
 
 
-def check_input(name: str, x: Any, *, complex_ok: bool = True) -> jax.Array:
+def as_input(name: str, x: Any, *, complex_ok: bool) -> jax.Array:
     """Returns `x` as an array; raises unless it holds floating-point numbers."""
     x = x if isinstance(x, jax.Array) else jnp.asarray(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"{name} takes the key first, then x; got a key where x belongs. "
+            f"Call {name}(key, x, ...)."
+        )
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         if complex_ok:
             return x
@@ -67,19 +108,24 @@ def check_input(name: str, x: Any, *, complex_ok: bool = True) -> jax.Array:
             f"{name} is defined for real x; got dtype {x.dtype}. "
             "Apply it to the real and the imaginary part."
         )
+    remedy = "Cast it first: x.astype(jnp.float32)."
+    if x.dtype == np.uint32:
+        remedy += f" If it is a legacy key, it comes first: {name}(key, x, ...)."
     raise TypeError(
         f"{name} scales what it keeps, so x must be floating-point; got dtype "
-        f"{x.dtype}. Cast it first: x.astype(jnp.float32)."
+        f"{x.dtype}. {remedy}"
     )
 
 
-def check_key(key: Any) -> jax.Array:
+def as_key(key: Key | np.ndarray) -> jax.Array:
     """Returns `key` as an array; raises unless it is one key, typed or legacy."""
     remedy = "Make a key with jax.random.key(seed)"
+    if callable(key):
+        key = key()
     if key is None:
         raise TypeError(
-            "a random key is needed unless rate is 0 or deterministic is True; got "
-            f"None. {remedy} and pass it first, or pass deterministic=True."
+            "a random key is needed unless rate is 0 or 1 or deterministic is True; "
+            f"got None. {remedy} and pass it first, or pass deterministic=True."
         )
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(
@@ -91,8 +137,8 @@ def check_key(key: Any) -> jax.Array:
         batch = key.shape[:-1]
     else:
         raise TypeError(
-            "key must be a jax.random key, typed or of 1, 2 or 4 uint32 words; got "
-            f"{_describe(key)}. {remedy}."
+            "key must be a jax.random key, typed or of 1, 2 or 4 uint32 words, and "
+            f"comes first; got {_describe(key)}. {remedy}."
         )
     if batch:
         raise ValueError(
@@ -102,26 +148,31 @@ def check_key(key: Any) -> jax.Array:
     return jnp.asarray(key)
 
 
-def check_broadcast_dims(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Returns `dims` as axes counted from the front; raises if one is not of x."""
-    if not isinstance(dims, Sequence | np.ndarray):
+def as_dims(dims: object) -> tuple[int, ...]:
+    """Returns `broadcast_dims` as a tuple; raises unless it holds integers."""
+    if not isinstance(dims, Collection | np.ndarray) or isinstance(dims, str):
         raise TypeError(
             "broadcast_dims is a sequence of axes that share a mask; got "
             f"{_describe(dims)}. Pass a tuple such as ({dims},)."
         )
     if not all(_is_integer(dim) for dim in dims):
         raise TypeError(f"broadcast_dims holds integers; got {_describe(dims)}.")
-    axes = [operator.index(dim) for dim in dims]
+    return tuple(operator.index(dim) for dim in dims)
+
+
+def as_axes(dims: object, ndim: int) -> tuple[int, ...]:
+    """Returns `dims` as axes counted from the front; raises if one is not of x."""
+    axes = as_dims(dims)
     for axis in axes:
         if not -ndim <= axis < ndim:
             raise ValueError(
                 f"broadcast_dims must be axes of an array of {ndim} dimensions; got "
-                f"{axis} in {tuple(axes)}. Axes run from {-ndim} to {ndim - 1}."
+                f"{axis} in {axes}. Axes run from {-ndim} to {ndim - 1}."
             )
     return tuple(sorted({axis % ndim for axis in axes}))
 
 
-def check_offset(offset: Any, shape: tuple[int, ...]) -> Any:
+def as_offset(offset: Any, shape: tuple[int, ...]) -> np.uint32 | jax.Array:
     """Returns `offset` in uint32; raises unless axis 0 can be counted from there."""
     kind = "offset is the index of the first example along axis 0"
     if not _is_integer(offset):
@@ -131,7 +182,7 @@ def check_offset(offset: Any, shape: tuple[int, ...]) -> Any:
             f"{kind}, one integer; got an array of shape {np.shape(offset)}. "
             "Use jax.vmap for several."
         )
-    if not is_traced(offset) and int(offset) == 0:
+    if is_known(offset, 0):
         return np.uint32(0)
     if len(shape) < 2:
         raise ValueError(
@@ -139,11 +190,13 @@ def check_offset(offset: Any, shape: tuple[int, ...]) -> Any:
             "its lanes. Reshape x to (examples, 1) or more dimensions."
         )
     if not is_traced(offset) and not 0 <= int(offset) < 2**32:
-        raise ValueError(f"{kind}: it lies in [0, 2^32); got {int(offset)}.")
+        raise ValueError(
+            f"{kind}: it lies in [0, 2^32); got {_shorten(str(int(offset)))}."
+        )
     return _as_uint32(offset)
 
 
-def check_shape(shape: Any) -> tuple[int, ...]:
+def as_shape(shape: Any) -> tuple[int, ...]:
     """Returns `shape` as a tuple of ints; raises unless it is one, none negative."""
     try:
         axes = tuple(operator.index(n) for n in shape)
@@ -156,19 +209,32 @@ def check_shape(shape: Any) -> tuple[int, ...]:
     return axes
 
 
-def check_path(path: tuple[Any, ...]) -> list[Any]:
-    """Returns the parts of a path, its integers in uint32; raises if one is neither."""
-    kind = "a path holds strings and integers in [0, 2^32), at least one"
+def as_path(path: tuple[Any, ...]) -> list[bytes | np.uint32 | jax.Array]:
+    """Returns the parts of a path: its strings in UTF-8, its integers in uint32."""
     if not path:
-        raise ValueError(f"{kind}; got none. Name the layer: key_for(key, 'layer').")
-    for part in path:
-        if isinstance(part, str):
-            continue
-        if not _is_integer(part) or np.ndim(part) != 0:
-            raise TypeError(f"{kind}; got {_describe(part)}. Use its name or number.")
-        if not is_traced(part) and not 0 <= int(part) < 2**32:
-            raise ValueError(f"{kind}; got {int(part)}. Use its name, as a string.")
-    return [part if isinstance(part, str) else _as_uint32(part) for part in path]
+        raise ValueError(f"{_PATH}; got none. Name the layer: key_for(key, 'layer').")
+    return [_as_part(part) for part in path]
+
+
+_PATH = "a path holds strings and integers in [0, 2^32), at least one"
+
+
+def _as_part(part: Any) -> bytes | np.uint32 | jax.Array:
+    if isinstance(part, str):
+        try:
+            return part.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{_PATH}, and its strings are hashed as UTF-8; got {ascii(part)}, "
+                "which has no such form. Take out its lone surrogates."
+            ) from None
+    if not _is_integer(part) or np.ndim(part) != 0:
+        raise TypeError(f"{_PATH}; got {_describe(part)}. Use its name or number.")
+    if not is_traced(part) and not 0 <= int(part) < 2**32:
+        raise ValueError(
+            f"{_PATH}; got {_shorten(str(int(part)))}. Use its name, as a string."
+        )
+    return _as_uint32(part)
 
 
 def check_size(rows: int, lanes: int, max_rows: int, max_lanes: int) -> None:
@@ -207,30 +273,33 @@ def check_fits(mask_shape: tuple[int, ...], x_shape: tuple[int, ...]) -> None:
         )
 
 
-def _as_uint32(value: Any) -> Any:
+def _as_uint32(value: Any) -> np.uint32 | jax.Array:
     return value.astype(jnp.uint32) if is_traced(value) else np.uint32(value)
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, jax.Array | np.ndarray)
+def _is_array(value: object) -> TypeGuard[jax.Array | np.ndarray | np.generic]:
+    """Whether a value has a dtype: an array, or a NumPy scalar of any dtype."""
+    return isinstance(value, jax.Array | np.ndarray | np.generic)
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: object) -> bool:
     if _is_array(value):
         return jnp.issubdtype(value.dtype, jnp.integer)
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_real(value: Any) -> bool:
-    if _is_array(value):
-        return _is_integer(value) or jnp.issubdtype(value.dtype, jnp.floating)
-    number = isinstance(value, int | float | np.integer | np.floating)
-    return number and not isinstance(value, bool)
+def _is_real(value: Any) -> TypeGuard[Any]:
+    if _is_array(value) and jnp.issubdtype(value.dtype, jnp.floating):
+        return True
+    return _is_integer(value) or isinstance(value, float)
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     """A short name for a value: its type, and what it holds if that is short."""
-    if _is_array(value):
+    if isinstance(value, jax.Array | np.ndarray):
         return f"an array of dtype {value.dtype} and shape {value.shape}"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+    return f"{type(value).__name__} {_shorten(repr(value))}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,118 @@
+"""The frame of an op: check the arguments, leave alone, draw, apply, place."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+from jax.typing import ArrayLike
+
+from jdrop._arguments import (
+    Key,
+    as_axes,
+    as_deterministic,
+    as_input,
+    as_offset,
+    as_rate,
+    is_known,
+)
+from jdrop._keys import consume
+from jdrop._mask import draw_mask, shared
+from jdrop._sharding import sharded_like
+from jdrop._stream import Rate
+
+
+def _first(rate: ArrayLike, x: jax.Array, *others: jax.Array) -> jax.Array:
+    return x
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """What tells one op from another.
+
+    Attributes:
+      name: The name of its function, for messages.
+      law: The equation. `law(noise, *arrays)` returns an array like the first of them.
+        It may differentiate by each: a rate whose gradient is wanted is one of them.
+      draw: What is random. `draw(key, shape, offset, rate)` returns the noise: a mask,
+        what is derived from a mask, or other values of the stream. The key is None
+        where the rate is known to be 1.
+      at_rest: What is returned where nothing is random: `at_rest(rate, *arrays)`, by
+        default the first array itself.
+      complex_ok: Whether the law makes sense for complex arrays.
+    """
+
+    name: str
+    law: Callable[..., jax.Array]
+    draw: Callable[..., Any] = draw_mask
+    at_rest: Callable[..., jax.Array] = _first
+    complex_ok: bool = False
+
+
+def apply(
+    op: Op,
+    key: Key,
+    arrays: tuple[ArrayLike, ...],
+    rate: ArrayLike,
+    *,
+    deterministic: bool | jax.Array,
+    broadcast_dims: Any = (),
+    offset: ArrayLike = 0,
+) -> jax.Array:
+    """Returns the law of an op with fresh noise, or what it is at rest.
+
+    Args:
+      op: The op.
+      key: A single key, or a function that makes it. It is asked for, and consumed,
+        only where the result depends on one.
+      arrays: What the law takes. The noise is drawn for the shape of the first.
+      rate: Probability of dropping.
+      deterministic: Whether to leave the arrays alone.
+      broadcast_dims: Axes along which all elements share their noise.
+      offset: Index of the first row along axis 0.
+
+    Returns:
+      An array of the shape, dtype and placement of the first array.
+    """
+    given = [as_input(op.name, x, complex_ok=op.complex_ok) for x in arrays]
+    realised = Rate.of(as_rate(rate))
+    mode = as_deterministic(deterministic)
+    dims = as_axes(broadcast_dims, given[0].ndim)
+    first = as_offset(offset, given[0].shape)
+    if mode is True or is_known(realised.value, 0):
+        return op.at_rest(realised.value, *given)
+    fresh = None if is_known(realised.value, 1) else consume(key)
+    return _draw_and_apply(
+        op, fresh, given, realised, None if mode is False else mode, dims, first
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("op", "dims"))
+def _draw_and_apply(
+    op: Op,
+    key: jax.Array | None,
+    arrays: list[jax.Array],
+    rate: Rate,
+    at_rest: jax.Array | None,
+    dims: tuple[int, ...],
+    offset: ArrayLike,
+) -> jax.Array:
+    """The part of `apply` that is one compiled program; `at_rest` is None for False."""
+
+    def draw_and_apply(
+        key: jax.Array | None,
+        arrays: list[jax.Array],
+        rate: Rate,
+        at_rest: jax.Array | None,
+        offset: ArrayLike,
+    ) -> jax.Array:
+        noise = op.draw(key, *shared(arrays[0].shape, dims, offset), rate)
+        y = op.law(noise, *arrays)
+        if at_rest is None:
+            return y
+        # Its scalar predicate is all that a backward pass keeps of it.
+        return lax.select_n(at_rest, y, op.at_rest(rate.value, *arrays))
+
+    return sharded_like(arrays[0], draw_and_apply)(key, arrays, rate, at_rest, offset)
