@@ -7,12 +7,14 @@ ARGS ?=
 PYTEST_ARGS ?= -n 2
 
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two targets must not install into one environment at a time.
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint format format-check typecheck check clean
+.PHONY: help train test test-slow mutants versions lint format format-check typecheck
+.PHONY: check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -25,6 +27,12 @@ test: $(VENV)/.installed-test ## Run the tests, without the slow ones
 
 test-slow: $(VENV)/.installed-test ## Run the slow tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m slow
+
+mutants: $(VENV)/.installed-test ## Break the library on purpose: do the tests notice?
+	$(BIN)/python -m tests.mutants
+
+versions: $(VENV)/.installed-dev ## Run the self-check under other versions of JAX
+	$(BIN)/nox --session versions
 
 lint: $(VENV)/.installed-dev ## Lint
 	$(BIN)/ruff check .
@@ -42,16 +50,18 @@ typecheck: $(VENV)/.installed-dev ## Check the types
 check: test lint format-check typecheck ## Run the tests and every check
 
 clean: ## Remove the environment, caches and build output
-	rm -rf $(VENV) build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .hypothesis .nox .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last, so that a set-up that was cut short starts afresh.
+# The stamp is written last, so that a set-up that was cut short starts afresh. The pip
+# that comes with Python may be too old to know dependency groups.
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'jdrop needs Python 3.11 or newer: make PYTHON=python3.11' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) 'pip>=25.1'
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	$(PIP) --editable . --group $*
 	@touch $@
