@@ -437,7 +437,7 @@ def main(words: list[str]) -> int:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, tree / name)
         outcome, seconds = run_tests(tree, *{mutant.test for mutant in chosen})
-        print(f"{outcome:12}{seconds:4.0f} s  the library as it is", flush=True)
+        print(f"{outcome:16}{seconds:4.0f} s  the library as it is", flush=True)
         if outcome != "passed":
             return 1
         survivors = 0
@@ -445,8 +445,8 @@ def main(words: list[str]) -> int:
             outcome, seconds = try_out(mutant, tree)
             caught = outcome in ("failed", "hung")
             survivors += not caught
-            word = "caught" if caught else "SURVIVED"
-            print(f"{word:12}{seconds:4.0f} s  {mutant.name}", flush=True)
+            verdict = f"caught ({outcome})" if caught else "SURVIVED"
+            print(f"{verdict:16}{seconds:4.0f} s  {mutant.name}", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} mutants caught")
     return 1 if survivors else 0
 

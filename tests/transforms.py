@@ -20,14 +20,12 @@ from jax.sharding import PartitionSpec as P
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def _tree_of_keys(function):
-    """Maps over the keys of a tree, whose leaves are keys and not their words."""
-    return functools.partial(jax.tree.map, function)
+def beside_another(keys):
+    """For each key of a tree, a batch of two: another one, then this one."""
+    return jax.tree.map(_beside_another, keys)
 
 
-@_tree_of_keys
-def beside_another(key):
-    """A batch of two keys: another one, then this one."""
+def _beside_another(key):
     words = jax.random.key_data(key) if is_typed(key) else key
     batch = jnp.stack([words ^ jnp.uint32(1), words])
     if not is_typed(key):
@@ -50,34 +48,9 @@ def joined(tree):
     return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), tree)
 
 
-def _eager(f, key, x):
-    return f(key, x)
-
-
 def _without_jit(f, key, x):
     with jax.disable_jit():
         return f(key, x)
-
-
-def _jit(f, key, x):
-    return jax.jit(f)(key, x)
-
-
-def _jit_in_jit(f, key, x):
-    return jax.jit(lambda key, x: jax.jit(f)(key, x))(key, x)
-
-
-def _constant(f, key, x):
-    """The compiler knows the key, and may compute the words itself."""
-    return jax.jit(lambda x: f(key, x))(x)
-
-
-def _remat(f, key, x):
-    return jax.checkpoint(f)(key, x)
-
-
-def _jit_of_remat(f, key, x):
-    return jax.jit(jax.checkpoint(f))(key, x)
 
 
 def _cond(f, key, x):
@@ -87,17 +60,9 @@ def _cond(f, key, x):
     return lax.cond(True, lambda key, x: f(key, x), zeros, key, x)
 
 
-def _vmap_over_keys(f, key, x):
-    return second(jax.vmap(f, in_axes=(0, None))(beside_another(key), x))
-
-
 def _vmap_over_keys_and_rates(f, key, x):
     mapped = jax.vmap(lambda key, rate: f(key, x, rate=rate))
     return second(mapped(beside_another(key), jnp.array([0.5, RATE])))
-
-
-def _vmap_over_rows(f, key, x):
-    return joined(jax.vmap(functools.partial(f, key))(*pairs(x)))
 
 
 def _vmap_with_an_axis_name(f, key, x):
@@ -118,11 +83,6 @@ def _vmap_by_hand(f, key, x):
         return whole, jax.tree.map(lambda _: True, whole)
 
     return second(jax.vmap(call)(beside_another(key)))
-
-
-def _map_in_batches(f, key, x):
-    mapped = lax.map(lambda pair: f(key, *pair), pairs(x), batch_size=3)
-    return joined(mapped)
 
 
 def _scan(f, key, x):
@@ -159,18 +119,6 @@ def _in_shard_map(f, **options):
     )
 
 
-def _shard_map(f, key, x):
-    return _in_shard_map(f)(key, x)
-
-
-def _jit_of_shard_map(f, key, x):
-    return jax.jit(_in_shard_map(f))(key, x)
-
-
-def _shard_map_unchecked(f, key, x):
-    return jax.jit(_in_shard_map(f, check_vma=False))(key, x)
-
-
 def _vmap_in_shard_map(f, key, x):
     mapped = jax.vmap(f, in_axes=(0, None, None))
     mapped = _in_shard_map(mapped, out_specs=P(None, "a"))
@@ -180,14 +128,6 @@ def _vmap_in_shard_map(f, key, x):
 def _shard_map_in_vmap(f, key, x):
     mapped = jax.vmap(_in_shard_map(f), in_axes=(0, None))
     return second(jax.jit(mapped)(beside_another(key), x))
-
-
-def _pmap(f, key, x):
-    return joined(jax.pmap(f, in_axes=(None, 0, 0))(key, *pairs(x)))
-
-
-def _pmap_over_keys(f, key, x):
-    return second(jax.pmap(f, in_axes=(0, None))(beside_another(key), x))
 
 
 def _export(f, key, x):
@@ -219,29 +159,39 @@ def _ahead_of_time(f, key, x):
 
 
 TRANSFORMS = {
-    "eager": _eager,
+    "eager": lambda f, key, x: f(key, x),
     "without jit": _without_jit,
-    "jit": _jit,
-    "jit in jit": _jit_in_jit,
-    "constant": _constant,
-    "remat": _remat,
-    "jit of remat": _jit_of_remat,
+    "jit": lambda f, *args: jax.jit(f)(*args),
+    "jit in jit": lambda f, *args: jax.jit(lambda *args: jax.jit(f)(*args))(*args),
+    "constant key": lambda f, key, x: jax.jit(lambda x: f(key, x))(x),
+    "remat": lambda f, *args: jax.checkpoint(f)(*args),
+    "jit of remat": lambda f, *args: jax.jit(jax.checkpoint(f))(*args),
     "cond": _cond,
-    "vmap over keys": _vmap_over_keys,
+    "vmap over keys": lambda f, key, x: second(
+        jax.vmap(f, in_axes=(0, None))(beside_another(key), x)
+    ),
     "vmap over keys and rates": _vmap_over_keys_and_rates,
-    "vmap over rows": _vmap_over_rows,
+    "vmap over rows": lambda f, key, x: joined(
+        jax.vmap(f, in_axes=(None, 0, 0))(key, *pairs(x))
+    ),
     "vmap with an axis name": _vmap_with_an_axis_name,
     "vmap by hand": _vmap_by_hand,
-    "map in batches": _map_in_batches,
+    "map in batches": lambda f, key, x: joined(
+        lax.map(lambda pair: f(key, *pair), pairs(x), batch_size=3)
+    ),
     "scan": _scan,
     "while": _while,
-    "shard_map": _shard_map,
-    "jit of shard_map": _jit_of_shard_map,
-    "shard_map, unchecked": _shard_map_unchecked,
+    "shard_map": lambda f, *args: _in_shard_map(f)(*args),
+    "jit of shard_map": lambda f, *args: jax.jit(_in_shard_map(f))(*args),
+    "shard_map, unchecked": lambda f, *args: jax.jit(_in_shard_map(f, check_vma=False))(
+        *args
+    ),
     "vmap in shard_map": _vmap_in_shard_map,
     "shard_map in vmap": _shard_map_in_vmap,
-    "pmap": _pmap,
-    "pmap over keys": _pmap_over_keys,
+    "pmap": lambda f, key, x: joined(jax.pmap(f, in_axes=(None, 0, 0))(key, *pairs(x))),
+    "pmap over keys": lambda f, key, x: second(
+        jax.pmap(f, in_axes=(0, None))(beside_another(key), x)
+    ),
     "export": _export,
     "ahead of time": _ahead_of_time,
 }
