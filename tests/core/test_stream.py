@@ -39,9 +39,7 @@ def rates_of(rate):
     return [Rate.of(numbers[0]).value, *traced]
 
 
-@pytest.mark.parametrize(
-    "rate", [*RATES, 0.0, 1.0, 0.003, 2**-8, 2**-24, 1e-7, 1e-12]
-)
+@pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 0.003, 2**-8, 2**-24, 1e-7, 1e-12])
 def test_realised_rate(rate):
     for got in rates_of(rate):
         assert got.dtype == np.float32 and got == realised(rate)

@@ -50,12 +50,13 @@ def kept_on(shape=SHAPE, words=(0, 4, 0, 4)):
 
 @pytest.mark.parametrize(
     ("kind", "sizes", "spec"),
-    [(kind, *placement) for kind in ("auto", "explicit") for placement in PLACEMENTS]
+    [(kind, *placement) for kind in ("explicit", "auto") for placement in PLACEMENTS]
     + [
         (kind, (4, 2), spec)
         for kind in ("auto and explicit", "explicit and auto")
         for spec in (P("a", "b"), P(None, "b", "a"))
     ],
+    ids=str,
 )
 def test_the_same_without_a_word_between_devices(kind, sizes, spec):
     mesh = make_mesh(sizes, kind)
