@@ -11,8 +11,6 @@ import numpy as np
 import oracle
 import pytest
 from cases import KEY_IMPLEMENTATIONS, SHAPE
-from hypothesis import given
-from hypothesis import strategies as st
 from jax import lax
 
 import jdrop
@@ -20,8 +18,6 @@ import jdrop
 ROOT = Path(__file__).parents[2]
 RATES = (1e-7, 1e-4, 0.1, 0.25, 1 / 3, 0.5, 1 - 1e-4)
 WORDS = [3, 2**32 - 5, 7, 2**31]
-
-any_rate = st.floats(0, 1, width=32)
 
 
 def make_key(words=WORDS):
@@ -103,13 +99,6 @@ def test_one_key_for_several_steps_raises():
         np.testing.assert_array_equal(got, words())
         with pytest.raises(jax.errors.KeyReuseError):
             parts(make_key(), lambda key: key)
-
-
-@given(any_rate, any_rate)
-def test_masks_are_nested_over_any_rates(one, other):
-    draw = jax.jit(words)
-    lower, higher = (np.asarray(draw(rate)) for rate in sorted([one, other]))
-    assert not np.any(higher & ~lower)
 
 
 def test_rates_that_the_compiler_knows():

@@ -17,7 +17,6 @@ from cases import (
     kept,
     key_words,
 )
-from jax import lax
 
 pytestmark = each_case
 
@@ -235,23 +234,6 @@ def test_higher_derivatives(case):
     )
     grad_of_grad = jax.jit(jax.grad(lambda x: jax.grad(cube)(x).sum()))(x)
     np.testing.assert_allclose(grad_of_grad, curvature, rtol=1e-5)
-
-
-def test_a_scan_of_layers_trains(case):
-    keys = jax.random.split(KEY, 3)
-
-    def network(x):
-        return lax.scan(lambda x, key: (run(case, key, x), None), x, keys)[0]
-
-    loop, slope, p = np.asarray(X, np.float64), 1, 19661 / 2**16
-    for key in keys:
-        mask = kept(tuple(key_words(key)))
-        slope = slope * (case.oracle(mask, loop + 1, p) - case.oracle(mask, loop, p))
-        loop = case.oracle(mask, loop, p)
-    y, pullback = jax.vjp(jax.jit(network), X)
-    np.testing.assert_allclose(y, loop, rtol=1e-5, atol=1e-5)
-    [got] = pullback(jnp.ones_like(X))
-    np.testing.assert_allclose(got, slope, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
