@@ -2,29 +2,68 @@
 
 It measures jdrop, the dropouts of Flax, Equinox, Haiku and PyTorch where they are
 installed, and `x * c`, the least that a dropout can do, in interleaved rounds. It takes
-about a quarter of an hour on two cores, with `--quick` about a minute. It writes
-`<date>-<hardware>.json` and `.md`, prints the table of targets, and last one line of
-JSON. `python -m benchmarks.plots` draws the figures.
+up to ten minutes on two cores, with `--quick` about one. It writes tidy rows to
+`speed-<hardware>.csv` and their provenance beside it, prints the table of targets, and
+last one line of JSON. `python -m benchmarks.plots` draws the figures.
 """
 
 import argparse
-import datetime
 import json
-import shlex
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from benchmarks.costs import targets
-from benchmarks.costs.contestants import JDROP, names
-from benchmarks.costs.machine import slug
-from benchmarks.costs.regimes import Record, Settings, measure
-from benchmarks.costs.report import markdown
-from benchmarks.costs.sections import SECTIONS
-from benchmarks.costs.timed_tables import contested, fastest
+import jax
+import pandas as pd
 
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import memory, ops, program, train_step
+from benchmarks.contestants import absent
+from benchmarks.table import Row, Settings, file_name, provenance, tidy, write
+from benchmarks.targets import contests, headline
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+# A quick run is not for keeping.
+TRIALS = ROOT / "build" / "speed"
+
+# By section: what measures it, and the states of memory it is measured in.
+SECTIONS: dict[str, tuple[Callable[[Settings], Iterator[Row]], tuple[str, ...]]] = {
+    "ops": (ops.run, ("warm", "fresh")),
+    "calls": (ops.run, ("warm",)),
+    "train_step": (train_step.run, ("warm",)),
+    "growth": (ops.run, ("warm",)),
+    "memory": (memory.run, ("warm",)),
+    "program": (program.run, ("warm",)),
+}
+# By default glibc hands out every buffer above 32 MiB as fresh pages, and the kernel's
+# page faults hide the work that is done on them. With the settings of "warm" the heap
+# grows once and keeps its pages, as in a program that has run for a while.
+ENVIRONMENTS = {
+    "warm": {
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+        "MALLOC_TOP_PAD_": str(1 << 28),
+    },
+    "fresh": {},
+}
+EVERYWHERE = {
+    # A cached program would have no compile time.
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
+    # On an accelerator torch, in the same process, needs some of the memory.
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+# The columns of the table that a terminal of 80 columns shows, and their widths.
+TERMINAL = {"what": 22, "memory": 6, "target": 6, "met": 6, "jdrop": 8}
+TERMINAL |= {"flax, best keys": 12}
+
+Measured = tuple[list[Row], dict[str, Any]]
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -39,146 +78,113 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         choices=SECTIONS,
         default=list(SECTIONS),
         metavar="SECTION",
-        help=f"run some of {', '.join(SECTIONS)}",
+        help=f"measure some of {', '.join(SECTIONS)} again, and keep the others' rows",
     )
-    parser.add_argument(
-        "--without",
-        nargs="+",
-        default=[],
-        choices=names(),
-        metavar="LIBRARY",
-        help=f"leave out some of {', '.join(names())}",
-    )
-    parser.add_argument(
-        "--shrink",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="divide the leading axis of every array, to try the benchmark out",
-    )
-    parser.add_argument("--dump", default="", help="a folder for the compiled programs")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where results go")
+    parser.add_argument("--out", type=Path, help="the folder where results go")
     return parser.parse_args(words)
 
 
-def processes(options: argparse.Namespace, backend: str) -> Iterator[Settings]:
-    """The processes of a run: one for each state of memory, one for virtual devices.
+def environment(state: str) -> dict[str, str]:
+    """The variables of a process: no cache, no allocator settings but its state's."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    return inherited | EVERYWHERE | ENVIRONMENTS[state]
 
-    Args:
-      options: The command line.
-      backend: The backend of JAX.
 
-    Yields:
-      Their settings.
+def measure(settings: Settings) -> Measured:
+    """Measures one section in this process, and says on stderr how it goes."""
+    start, rows = time.monotonic(), []
+    state = settings.memory if jax.default_backend() == "cpu" else "device"
+    for row in SECTIONS[settings.section][0](settings):
+        rows.append({"section": settings.section, "memory": state} | row)
+        if row["contestant"] == "jdrop" and row["metric"] not in ("time", "cpu ratio"):
+            labels = ("case", "dtype", "shape", "rate", "keys", "metric", "value")
+            about = " ".join(str(row[label]) for label in labels if label in row)
+            elapsed = f"{time.monotonic() - start:6.1f} s"
+            print(elapsed, settings.section, state, about, file=sys.stderr, flush=True)
+    found = {"seconds": {state: round(time.monotonic() - start, 1)}}
+    return rows, provenance() | found | {"left out": absent()}
+
+
+def in_a_process(settings: Settings) -> Measured:
+    """Measures one section in a process of its own.
+
+    The settings of memory are read when a process starts.
     """
-    wanted = [section for section in SECTIONS if section in options.only]
-    plans = {"warm" if backend == "cpu" else "device": [*SECTIONS]}
-    plans["virtual"] = ["scaling"]
-    plans[next(iter(plans))].remove("scaling")
-    if backend == "cpu":
-        plans["fresh"] = ["faults", "operations"]
-    for regime, sections in plans.items():
-        chosen = tuple(section for section in sections if section in wanted)
-        if chosen:
-            yield _settings(options, chosen, regime)
+    here = dict(os.environ)
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        _set_environment(environment(settings.memory))
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            return pool.submit(measure, settings).result()
+    finally:
+        _set_environment(here)
 
 
-def run(options: argparse.Namespace) -> Record:
-    """Measures.
+def measure_section(
+    section: str, quick: bool, launch: Callable[[Settings], Measured]
+) -> Measured:
+    """Measures one section in each of its states of memory."""
+    rows: list[Row] = []
+    source: dict[str, Any] = {}
+    for state in SECTIONS[section][1]:
+        if source and source["hardware"]["backend"] != "cpu":
+            # An accelerator has one state, which the first process was in.
+            continue
+        more, found = launch(Settings(section, state, quick))
+        found["seconds"] = source.get("seconds", {}) | found["seconds"]
+        rows, source = rows + more, found
+    return rows, source
+
+
+def main(
+    words: list[str] | None = None,
+    launch: Callable[[Settings], Measured] = in_a_process,
+) -> int:
+    """Measures, writes, and prints the table and a line of JSON.
 
     Args:
-      options: The command line.
+      words: The command line; None for that of the process.
+      launch: Where a section is measured: `in_a_process`, or `measure`.
 
     Returns:
-      The run: when, on what, by which command, the records, and the verdicts.
+      The exit status: 1 if a section failed, whose earlier results are then kept.
     """
-    start = time.monotonic()
-    [machine, *_] = measure(_settings(options, ("machine",), "device"))
-    if machine["kind"] == "failure":
-        sys.exit("JAX or jdrop could not be started; see the error above.")
-    backend = machine["hardware"]["backend"]
-    absent = ", ".join(machine["absent"]) or "nothing"
-    print(f"{slug(machine['hardware'])}; left out: {absent}", file=sys.stderr)
-    records: list[Record] = []
-    for settings in processes(options, backend):
-        print(f"-- {settings.regime}: {', '.join(settings.sections)}", file=sys.stderr)
-        records += measure(settings)
-    return {
-        "date": datetime.date.today().isoformat(),
-        "command": _command(),
-        "quick": options.quick,
-        "shrink": options.shrink,
-        "hardware": machine["hardware"],
-        "versions": machine["versions"],
-        "absent": machine["absent"],
-        "seconds": round(time.monotonic() - start, 1),
-        "targets": targets.verdicts(records) if backend == "cpu" else [],
-        "records": records,
-    }
-
-
-def write(result: Record, folder: Path) -> Path:
-    """Writes a run as JSON and as Markdown.
-
-    Args:
-      result: The run.
-      folder: Where to; it is made if need be.
-
-    Returns:
-      The path of the JSON.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    quick = "-quick" if result["quick"] or result["shrink"] != 1 else ""
-    path = folder / f"{result['date']}-{slug(result['hardware'])}{quick}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".md").write_text(markdown(result))
-    return path
-
-
-def main() -> None:
-    """Measures, writes, and prints the table and a line of JSON."""
-    options = arguments()
-    result = run(options)
-    path = write(result, options.out)
-    print(markdown(result))
-    failed = sum(record["kind"] == "failure" for record in result["records"])
-    contests = contested(result["records"])
+    options = arguments(words)
+    folder = options.out or (TRIALS if options.quick else RESULTS)
+    start, measured, failed, path = time.monotonic(), tidy([]), [], None
+    for section in options.only:
+        try:
+            rows, source = measure_section(section, options.quick, launch)
+        except Exception:  # A process may die of anything; the others go on.
+            traceback.print_exc()
+            failed.append(section)
+            continue
+        # Written section by section: what is measured is not lost.
+        suffix = "-quick.csv" if options.quick else ".csv"
+        path = folder / (file_name(source["hardware"]) + suffix)
+        write(path, tidy(rows), {section: source})
+        measured = pd.concat([measured, tidy(rows)], ignore_index=True)
+    table, won = headline(measured), contests(measured)
+    widths = list(TERMINAL.values())
+    narrow = table[list(TERMINAL)]
+    print(narrow.to_markdown(index=False, tablefmt="simple", maxcolwidths=widths))
     line = {
-        "targets": len(result["targets"]),
-        "met": sum(row["met"] for row in result["targets"]),
-        "contests": len(contests),
-        "won": sum(fastest(record) == JDROP for record in contests),
-        "failed_processes": failed,
-        "seconds": result["seconds"],
+        "targets": int((table.met != "").sum()),
+        "met": int((table.met == "yes").sum()),
+        "contests": len(won),
+        "won": sum(won),
+        "failed": failed,
+        "seconds": round(time.monotonic() - start, 1),
         "results": str(path),
     }
     print(json.dumps(line))
-    sys.exit(1 if failed else 0)
+    return 1 if failed else 0
 
 
-def _settings(
-    options: argparse.Namespace, sections: tuple[str, ...], regime: str
-) -> Settings:
-    return Settings(
-        sections=sections,
-        regime=regime,
-        quick=options.quick,
-        shrink=options.shrink,
-        without=tuple(options.without),
-        dump=options.dump,
-    )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"it divides, so it is 1 or more; got {text}")
-    return number
-
-
-def _command() -> str:
-    return shlex.join(["python", "-m", "benchmarks.speed", *sys.argv[1:]])
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -60,7 +60,7 @@ def draw_words(
     if key is None or rate.pairs == 0 or _is_below(math.prod(packed), 1):
         return jnp.broadcast_to(undrawn, packed)
     seed = _stream.seed_words(key, _stream.WORDS_DOMAIN)
-    threshold = _stream.threshold(jnp.asarray(rate.value))
+    threshold = jnp.asarray(_stream.threshold(rate.value))
     row, word = _stream.counters(packed, offset)
     few = _is_below(row.size, FEW_ROWS) or _is_below(row.size * word.size, FEW_WORDS)
     # XLA vectorises along the last axis. Where that is short, the first one takes its

@@ -1,0 +1,164 @@
+"""What the project set out to reach on a CPU, beside what was measured."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
+
+# What tells one contest from another.
+CONTEST = ["section", "case", "memory", "shape", "dtype", "rate"]
+NO_PEERS = (FLOOR, NOTHING, "draw", "apply")
+# Beyond the caches the time of any pass is linear; a power above this is not.
+POWER = 1.05
+
+
+class Target(NamedTuple):
+    """The most that a figure of jdrop's may be, and where the figure is found.
+
+    Where `to_flax`, it is divided by that of flax with its best keys, not by the
+    contest's reference, and has to stay below the limit. A shape "" is any.
+    """
+
+    what: str
+    limit: float
+    section: str
+    case: str
+    shape: str = "4096x4096"
+    dtype: str = "float32"
+    rate: float = 0.1
+    metric: str = "ratio"
+    to_flax: bool = False
+
+
+def targets() -> Iterator[Target]:
+    """The targets that are about one figure each."""
+    forward = {
+        ("4096x4096", "float32"): (1.5, 1.25, 1.1),
+        ("4096x4096", "bfloat16"): (2.3, 1.5, 1.4),
+        # As the even array, and a tenth.
+        ("4096x4001", "float32"): (1.65, 1.375, 1.21),
+        ("1024x1024", "float32"): (3.0, math.inf, 1.8),
+    }
+    for where, limits in forward.items():
+        for rate, limit in zip((0.1, 0.25, 0.5), limits, strict=True):
+            if limit < math.inf:
+                yield Target("forward", limit, "ops", "forward", *where, rate)
+    for rate in (0.1, 0.25, 0.5):
+        what = "forward, to flax with its best keys"
+        yield Target(what, 1, "ops", "forward", "128x512", rate=rate, to_flax=True)
+    yield Target("value and gradient", 1.6, "ops", "gradient")
+    yield Target("alpha dropout", 1.8, "ops", "alpha")
+    yield Target("one bit a channel", 1.1, "ops", "channel", "64x32x32x64")
+    yield Target("eager call, to flax's", 0.5, "calls", "eager", "128x512")
+    steps = {
+        "MLP 784-512-512-10, batch 128": 1.04,
+        "MLP 784-256-256-10, batch 256": 1.08,
+        "MLP 784-100-100-10, batch 128": 1.08,
+        "CNN 32-64-128, batch 64": 1.02,
+    }
+    for rate in (0.1, 0.5):
+        yield Target("compile time, to flax's", 1.5, "calls", "compile", rate=rate)
+        for case, limit in steps.items():
+            what = f"step of {case}, to it without dropout"
+            yield Target(what, limit, "train_step", case, "", rate=rate)
+    for dtype in ("float32", "bfloat16"):
+        # One bit, and a twentieth more where rows do not fill their words.
+        for shape, limit in (("4096x4096", 1 / 8), ("4096x4001", 1.05 / 8)):
+            what, section = "bytes an element kept", "memory"
+            yield Target(what, limit, section, "residual", shape, dtype, metric="kept")
+
+
+def headline(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table of targets beside what was measured: rows of `benchmarks.table`.
+
+    It has a line for each target and state of memory in which its figure was measured.
+    A target is judged in warm memory; elsewhere `target` and `met` are empty.
+    """
+    lines = [line for target in targets() for line in _lines(target, rows)]
+    columns = list(_judged("", 1.0, 1.0)) + ["flax", "flax, best keys", "best other"]
+    table = pd.DataFrame([*lines, *_growth(rows)], columns=["memory", *columns])
+    return table[["what", "memory", *columns[1:]]].astype(object).fillna("")
+
+
+def contests(rows: pd.DataFrame) -> list[bool]:
+    """For each contest in which jdrop meets a peer, whether its ratio is the least."""
+    figures = [_by_name(c) for _, c in rows[rows.metric == "ratio"].groupby(CONTEST)]
+    return [
+        figure[JDROP] < min(figure[name] for name in _peers(figure))
+        for figure in figures
+        if JDROP in figure and _peers(figure)
+    ]
+
+
+def _lines(target: Target, rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    fields = ["section", "case", "dtype", "rate", *(["shape"] if target.shape else [])]
+    for field in fields:
+        rows = rows[rows[field] == getattr(target, field)]
+    for memory, contest in rows.groupby("memory", sort=False):
+        figures = _by_name(contest[contest.metric == target.metric])
+        flax = [name for name in figures if name.startswith("flax")]
+        if JDROP not in figures or (target.to_flax and not flax):
+            continue
+        unit = min(figures[name] for name in flax) if target.to_flax else 1.0
+        figures = {name: figure / unit for name, figure in figures.items()}
+        own = contest[contest.contestant == "jdrop"]
+        own = own[own["keys"].eq("threefry2x32") & own.metric.eq(target.metric)]
+        busy = _by_name(contest[contest.metric == "cpu ratio"])
+        dtype, shape, low, high = own.iloc[0][["dtype", "shape", "low", "high"]]
+        what = f"{target.what}, {dtype} {shape}, rate {target.rate}"
+        # Just below a limit of 1 is better than flax.
+        limit = np.nextafter(target.limit, 0) if target.to_flax else target.limit
+        line = _judged(what, limit, figures[JDROP])
+        if memory != "warm":
+            line |= {"target": "", "met": ""}
+        if not np.isnan(low):
+            line["jdrop"] += f" ({low / unit:.3g} to {high / unit:.3g})"
+            line["memory"] = str(memory)
+        if busy and not target.to_flax:
+            line["processor time"] = f"{busy[JDROP]:.3g}"
+        yield line | {
+            "flax": f"{figures[FLAX]:.3g}" if FLAX in figures else "",
+            "flax, best keys": _best(figures, flax),
+            "best other": _best(figures, [n for n in _peers(figures) if n not in flax]),
+        }
+
+
+def _growth(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Whether time and memory grow as the number of elements does."""
+    own = rows[rows.contestant == "jdrop"]
+    timed = own[(own.section == "growth") & (own.metric == "time")]
+    elements = np.array([math.prod(map(int, s.split("x"))) for s in timed["shape"]])
+    large = elements >= 10**7
+    if large.sum() > 1:
+        logs = np.log(elements[large]), np.log(timed.value.to_numpy()[large])
+        what = f"growth of time from 1e+07 to {elements[-1]:.0e} elements, as a power"
+        yield _judged(what, POWER, float(np.polyfit(*logs, 1)[0]))
+    for metric, sizes in own[own.case == "growth"].groupby("metric"):
+        # Small arrays have scalars and loop counters beside their words.
+        growth = max(sizes.value) / sizes.value.iloc[0]
+        yield _judged(f"growth of {metric} an element, to the first size", 1.0, growth)
+
+
+def _judged(what: str, limit: float, figure: float) -> dict[str, str]:
+    met = "yes" if figure <= limit else "**no**"
+    texts = {"target": f"{limit:.4g}", "met": met, "jdrop": f"{figure:.3g}"}
+    return {"what": what} | texts | {"processor time": ""}
+
+
+def _by_name(contest: pd.DataFrame) -> dict[str, float]:
+    """Figures by the name of the contestant, its kind of key behind a comma."""
+    names = (contest.contestant + ", " + contest["keys"]).str.removesuffix(", ")
+    return dict(zip(names, contest.value, strict=True))
+
+
+def _peers(figures: dict[str, float]) -> list[str]:
+    return [n for n in figures if n not in NO_PEERS and not n.startswith("jdrop")]
+
+
+def _best(figures: dict[str, float], names: list[str]) -> str:
+    best = min(names, key=lambda name: figures[name], default="")
+    return f"{figures[best]:.3g} ({best})" if best else ""

@@ -1,0 +1,1 @@
+"""Whether a machine draws the masks that the stream promises: `python -m jdrop`."""
