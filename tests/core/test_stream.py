@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracle
 import pytest
 from cases import KEY_IMPLEMENTATIONS, RATES, realised
 
 from jdrop import _stream
+from jdrop._stream import Rate
 
 # From Random123, tests/kat_vectors (github.com/DEShawResearch/random123, commit
 # 9545ff6413f2): threefry2x32; rounds, counter, key, expected.
@@ -30,10 +32,18 @@ def test_threefry_known_answers(line):
     assert list(_stream.threefry2x32(k0, k1, x0, x1, int(rounds))) == expected
 
 
-@pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 2**-8, 2**-24, 3 * 2**-25, 1e-12])
+def rates_of(rate):
+    """The realised rate of a number, of a traced number, and of one under vmap."""
+    numbers = np.full(2, rate, np.float32)
+    traced = [jax.jit(Rate.of)(numbers[0]).value, *jax.vmap(Rate.of)(numbers).value]
+    return [Rate.of(numbers[0]).value, *traced]
+
+
+@pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 0.003, 2**-8, 2**-24, 1e-7, 1e-12])
 def test_realised_rate(rate):
-    got = float(_stream.realised_rate(jnp.float32(rate)))
-    assert got == realised(rate)
+    for got in rates_of(rate):
+        assert got.dtype == np.float32 and got == realised(rate)
+    got = float(got)
     if 2**-8 <= rate <= 1 - 2**-8:
         assert abs(got - rate) <= 2**-17
     elif 2**-24 <= rate <= 1 - 2**-24:
@@ -43,7 +53,11 @@ def test_realised_rate(rate):
 
 @pytest.mark.parametrize("rate", [-1.0, -jnp.inf, 1.5, jnp.inf])
 def test_realised_rate_is_clamped(rate):
-    assert float(_stream.realised_rate(jnp.float32(rate))) == float(rate > 0)
+    assert rates_of(rate) == [float(rate > 0)] * 4
+
+
+def test_a_rate_that_is_no_number_stays_none():
+    assert np.all(np.isnan(rates_of(jnp.nan)[1:]))
 
 
 @pytest.mark.parametrize(
@@ -67,17 +81,17 @@ def test_row_layout(shape, rows, lanes):
     assert _stream.words_shape(shape) == (*rows, (lanes + 31) // 32)
 
 
-def _pairs(rate):
-    threshold = jnp.uint32(int(realised(rate) * 2**32))
-    return int(_stream._digit_pairs(threshold))
-
-
 @pytest.mark.parametrize(
     ("rate", "pairs"),
-    [(0.0, 0), (0.5, 1), (0.25, 1), (0.125, 2), (0.1, 8), (2**-16, 8), (2**-32, 16)],
+    [(0.0, 0), (1.0, 0), (0.5, 1), (0.25, 1), (0.125, 2), (0.1, 8), (2**-32, 16)]
+    + [(2**-16, 8), (2**-17, 9), (1 - 2**-8, 4), (3 / 16, 2), (1 - 2**-24, 12)],
 )
 def test_only_the_digits_that_count_are_drawn(rate, pairs):
-    assert _pairs(rate) == pairs
+    assert (len(oracle.threshold(rate)[1]) + 1) // 2 == pairs
+    assert Rate.of(rate).pairs == pairs
+    traced = jax.jit(lambda rate: _stream.digit_pairs(_stream.threshold(rate)))
+    assert traced(Rate.of(rate).value) == pairs
+    assert jax.eval_shape(Rate.of, np.float32(rate)).pairs is None
 
 
 def _seed(key):
@@ -103,23 +117,3 @@ def test_seed_is_no_block_that_jax_random_draws():
     bits = jax.random.bits(key, (1000, 2))
     words = {tuple(pair) for pair in np.concatenate([drawn, bits]).tolist()}
     assert _seed(key) not in words
-
-
-@pytest.mark.parametrize("rate", [*RATES, 0.0, 1.0, 2**-8, 3 / 16, 1 - 2**-8, 2**-17])
-def test_known_pairs_are_those_of_the_threshold(rate):
-    p = _stream.realised_rate(jnp.float32(rate))
-    threshold = jnp.uint32(float(p) * 2.0**32 if p < 1 else 0)
-    pairs = int(_stream._digit_pairs(threshold))
-    known = _stream.known_pairs(np.float32(rate))
-    assert known == (pairs if pairs <= _stream.WRITTEN_OUT else None)
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 3 / 16, 0.9])
-def test_known_pairs_do_not_change_the_words(rate):
-    # Enough words for one pass, in rows of three.
-    key, shape, first = jax.random.key(3), (400, 70), jnp.uint32(2)
-    p = _stream.realised_rate(jnp.float32(rate))
-    pairs = _stream.known_pairs(np.float32(rate))
-    assert pairs is not None
-    known = _stream.draw_words(key, shape, p, first, pairs)
-    np.testing.assert_array_equal(known, _stream.draw_words(key, shape, p, first))

@@ -1,10 +1,12 @@
 """The package: its wheel, importing it without Flax, and the commands of make."""
 
+import ast
 import importlib.metadata
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 import jdrop
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def run(*command, cwd=ROOT, **environment):
@@ -24,6 +27,7 @@ def run(*command, cwd=ROOT, **environment):
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
 
 
@@ -52,14 +56,19 @@ def metadata(wheel):
     return importlib.metadata.PathDistribution(path).metadata
 
 
-def requirements(metadata, extra=None):
-    """Names that the package, or an extra of it, requires directly."""
+def requirements(entries):
+    """The names of what is required, normalised."""
+    return {
+        re.match(r"[\w.-]+", entry)[0].lower().replace("_", "-") for entry in entries
+    }
+
+
+def group(name):
+    """What a dependency group of a clone installs, with the groups that it includes."""
     names = set()
-    for entry in metadata.get_all("Requires-Dist"):
-        requirement, _, marker = entry.partition(";")
-        found = re.search(r"extra == '([\w-]+)'", marker)
-        if (found and found[1]) == extra:
-            names.add(re.match(r"[\w-]+(\[[\w,-]+\])?", requirement)[0])
+    for entry in PROJECT["dependency-groups"][name]:
+        included = isinstance(entry, dict)
+        names |= group(entry["include-group"]) if included else requirements([entry])
     return names
 
 
@@ -95,13 +104,13 @@ def test_importing_jdrop_does_not_import_flax():
 
 
 @pytest.mark.parametrize("module", ["linen", "nnx"])
-def test_modules_without_flax_say_which_extra_to_install(module):
+def test_modules_without_flax_say_what_to_install(module):
     code = f"import sys; sys.modules['flax'] = None; import jdrop.{module}"
     done = run_python(code, ROOT)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"ImportError: jdrop.{module} needs Flax, which could not be imported: "
-        'pip install "jdrop[flax]"'
+        'pip install "flax>=0.11"'
     )
 
 
@@ -109,26 +118,53 @@ def test_metadata(metadata):
     assert metadata["Version"] == jdrop.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == (
-        "bench cuda dev docs examples flax test tfds tpu".split()
-    )
+    assert metadata.get_all("Provides-Extra") == ["cuda", "flax", "tpu"]
 
 
 def test_core_depends_on_jax_alone(metadata):
-    assert requirements(metadata) == {"jax"}
+    required = metadata.get_all("Requires-Dist")
+    assert requirements(entry for entry in required if "extra" not in entry) == {"jax"}
 
 
-def test_the_test_extra_has_what_tests_need_and_not_torch(metadata):
-    required, pending = set(), {"test"}
-    while pending:
-        names = requirements(metadata, pending.pop())
-        required |= names
-        for name in names:
-            if own := re.fullmatch(r"jdrop\[(.*)\]", name):
-                pending |= set(own[1].split(","))
-    assert {"pytest", "flax", "optax", "tensorflow-cpu"} <= required
-    assert "torch" not in required
-    assert "torch" in requirements(metadata, "bench")
+# Modules that are called otherwise than what is installed.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cpuinfo": "py-cpuinfo",
+    "haiku": "dm-haiku",
+    "sklearn": "scikit-learn",
+    "tensorflow": "tensorflow-cpu",
+}
+# NumPy comes with JAX, which has its types in its own.
+BASE = {"jax", "jaxlib", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "declared"),
+    [
+        ("jdrop", {"flax"}),
+        ("examples", group("examples") | group("tfds")),
+        ("benchmarks", group("bench")),
+        ("tests", group("test")),
+    ],
+)
+def test_what_is_imported_is_declared(folder, declared):
+    local = {path.name for path in ROOT.iterdir()}
+    local |= {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    imported = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    foreign = imported - sys.stdlib_module_names - local - BASE
+    names = {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in foreign}
+    assert names <= declared
+
+
+def test_tests_do_not_need_torch():
+    assert "torch" not in group("test")
+    assert "torch" in group("bench")
 
 
 @pytest.mark.parametrize(

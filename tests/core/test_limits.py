@@ -7,7 +7,8 @@ import oracle
 import pytest
 
 import jdrop
-from jdrop import _stream
+from jdrop import _draw, _stream
+from jdrop._stream import Rate
 
 KEY = jnp.array([7, 2**31], jnp.uint32)
 WORDS = [7, 2**31]
@@ -32,9 +33,9 @@ def test_every_digit_counts(rate, monkeypatch):
         return tuple((digit << lanes).sum(-1, dtype=jnp.uint32) for digit in pair)
 
     monkeypatch.setattr(_stream, "threefry2x32", digits)
-    p = _stream.realised_rate(jnp.float32(rate))
     with jax.numpy_rank_promotion("allow"):
-        [[kept]] = _stream.draw_words(KEY, (1, 32), p, jnp.uint32(0)).tolist()
+        words = _draw.draw_words(KEY, (1, 32), Rate.of(rate), np.uint32(0))
+    [[kept]] = words.tolist()
     assert [kept >> lane & 1 for lane in range(32)] == (fractions >= threshold).tolist()
 
 

@@ -79,6 +79,8 @@ def test_a_key_is_not_consumed():
         ((), ValueError, "at least one; got none"),
         ((-1,), ValueError, "got -1"),
         ((2**32,), ValueError, "got 4294967296"),
+        ((10**400,), ValueError, r"got 10{36}\.\.\.\. Use its name"),
+        (("a\ud800",), ValueError, r"UTF-8; got 'a\\ud800'.*Take out"),
         ((1.5,), TypeError, "got float 1.5"),
         ((None,), TypeError, "got NoneType None"),
         ((True,), TypeError, "got bool True"),

@@ -17,7 +17,7 @@ import pytest
 import jdrop
 from jdrop import _stream
 
-PAGE = (Path(__file__).parent.parent / "docs" / "stream.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "stream.md").read_text("utf-8")
 WORD = "([0-9a-f]{8})"
 ENCRYPTION = re.compile(rf"E\[{WORD}, {WORD}\]\({WORD}, {WORD}\) = {WORD} ‖ {WORD}")
 EXAMPLE = re.compile(

@@ -1,0 +1,150 @@
+"""Every message of the functions: the law, the value received, the remedy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import each_case
+
+import jdrop
+
+KEY = jax.random.key(0)
+X = jnp.ones((3, 4))
+
+
+def call(case, key=KEY, x=X, rate=0.5, **options):
+    return case.op(key, x, rate, **options)
+
+
+ONE_BOOL = jnp.array([True])
+KEYS = jax.random.split(KEY, 3)
+LEGACY = jax.random.PRNGKey(0)
+
+VALUE_ERRORS = [
+    ({"rate": -0.5}, r"in \[0, 1\]; got -0.5"),
+    ({"rate": 1.5}, r"in \[0, 1\]; got 1.5"),
+    ({"rate": 1.5, "deterministic": True}, "got 1.5"),
+    ({"rate": jnp.float32(2)}, "got 2.0"),
+    ({"rate": np.float64(2)}, "got 2.0"),
+    ({"rate": jnp.bfloat16(1.5)}, "got 1.5"),
+    ({"rate": 10**400}, r"got 10{36}\.\.\.\. 0 keeps everything"),
+    ({"rate": float("nan")}, "got nan"),
+    ({"rate": jnp.ones(2)}, r"shape \(2,\).*jax.vmap"),
+    ({"key": KEYS}, r"a batch of keys of shape \(3,\).*jax.vmap"),
+    ({"key": jnp.ones((3, 2), jnp.uint32)}, r"a batch of keys of shape \(3,\)"),
+    ({"broadcast_dims": (0, 2)}, r"got 2 in \(0, 2\). Axes run from -2 to 1"),
+    ({"broadcast_dims": (7,), "rate": 0}, "Axes run from"),
+    ({"offset": -1}, r"\[0, 2\^32\); got -1"),
+    ({"offset": 2**32}, "got 4294967296"),
+    ({"offset": 10**400}, r"got 10{36}\.\.\."),
+    ({"offset": jnp.arange(2)}, r"shape \(2,\). Use jax.vmap"),
+    ({"offset": 2, "x": jnp.ones(4)}, r"shape \(4,\) has no axis of examples.*Reshape"),
+]
+TYPE_ERRORS = [
+    ({"rate": "0.5"}, "got str '0.5'. Pass a float"),
+    ({"rate": True}, "got bool True"),
+    ({"rate": np.bool_(True)}, "got bool"),
+    ({"rate": None}, "got NoneType None"),
+    ({"rate": 0.5j}, "got complex 0.5j"),
+    ({"deterministic": None}, "got NoneType None. Pass deterministic=not training"),
+    ({"deterministic": 1}, "got int 1"),
+    ({"deterministic": ONE_BOOL}, r"an array of dtype bool and shape \(1,\)"),
+    ({"x": jnp.arange(3)}, "must be floating-point; got dtype int32. Cast it first"),
+    ({"x": jnp.arange(3), "rate": 0}, "dtype int32"),
+    ({"x": jnp.ones(3, bool)}, "dtype bool"),
+    ({"key": X, "x": KEY}, "takes the key first, then x; got a key where x belongs"),
+    ({"key": X, "x": LEGACY}, r"legacy key, it comes first: \w+\(key, x, \.\.\.\)"),
+    ({"key": X}, "comes first; got an array of dtype float32"),
+    ({"key": None}, "got None. Make a key with jax.random.key"),
+    ({"key": lambda: None}, "got None. Make a key with jax.random.key"),
+    ({"key": 0}, "got int 0. Make a key with"),
+    ({"key": jnp.ones(3, jnp.uint32)}, "1, 2 or 4 uint32"),
+    ({"broadcast_dims": 1}, r"got int 1. Pass a tuple such as \(1,\)"),
+    ({"broadcast_dims": (0.5,)}, "holds integers; got tuple"),
+    ({"offset": 1.0}, "an integer; got float 1.0"),
+]
+BAD_CALLS = [(ValueError, *bad) for bad in VALUE_ERRORS]
+BAD_CALLS += [(TypeError, *bad) for bad in TYPE_ERRORS]
+
+
+@pytest.mark.parametrize(("error", "options", "message"), BAD_CALLS)
+@each_case
+def test_bad_calls(case, error, options, message):
+    with pytest.raises(error, match=message):
+        call(case, **options)
+
+
+@each_case
+def test_traced_values_are_trusted_but_not_their_kind(case):
+    jax.jit(lambda rate: call(case, rate=rate))(2.0)
+    with pytest.raises(TypeError, match="a float such as 0.1"):
+        jax.jit(lambda rate: call(case, rate=rate))(True)
+    with pytest.raises(TypeError, match="key is needed"):
+        jax.jit(lambda off: call(case, None, deterministic=off))(True)
+
+
+@each_case
+def test_names_itself(case):
+    with pytest.raises(TypeError, match=f"^{case.name} "):
+        call(case, x=jnp.arange(3))
+
+
+@each_case
+def test_a_call_without_a_key_says_how_it_is_called(case):
+    usage = rf"^{case.name}\(key, x, rate\) takes the key first"
+    with pytest.raises(TypeError, match=f"{usage}.* got no rate. Make a key"):
+        case.op(X, 0.5)
+    with pytest.raises(TypeError, match="got no key. Make a key with"):
+        case.op(x=X, rate=0.5)
+    with pytest.raises(TypeError, match="no x and no rate"):
+        case.op(KEY)
+    with pytest.raises(TypeError, match=r"sample_mask\(key, shape, rate\) .* no rate"):
+        jdrop.sample_mask((3, 4), 0.5)
+
+
+def test_sample_mask_needs_a_key_at_any_rate():
+    for rate in (0, 0.5):
+        with pytest.raises(TypeError, match="key is needed"):
+            jdrop.sample_mask(None, (3, 4), rate)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        (3, TypeError, "shape is a sequence of integers; got int 3"),
+        ((3, 1.5), TypeError, "sequence of integers"),
+        ((3, -1), ValueError, r"no negative axis; got \(3, -1\)"),
+        (
+            (2**17, 2**16, 32),
+            ValueError,
+            "4294967295 rows of 8589934592 elements at most",
+        ),
+        ((2**34,), ValueError, "rows of 17179869184"),
+        ((2**16, 2**20, 2**33), ValueError, "rows of 8589934592"),
+    ],
+)
+def test_bad_shapes(shape, error, message):
+    with pytest.raises(error, match=message):
+        jdrop.sample_mask(KEY, shape, 0.5)
+
+
+def test_an_empty_mask_may_have_axes_of_any_size():
+    mask = jdrop.sample_mask(KEY, (0, 2**32, 40), 0.5)
+    assert mask.shape == (0, 2**32, 40) and mask.words.size == 0
+
+
+def test_mask_that_does_not_fit():
+    mask = jdrop.sample_mask(KEY, (3, 4), 0.5)
+    for shape in [(4, 3), (3, 4, 1), (4,), ()]:
+        with pytest.raises(ValueError, match=r"a mask of shape \(3, 4\) and x of"):
+            jdrop.apply_mask(mask, jnp.ones(shape))
+    with pytest.raises(TypeError, match="got dtype int32"):
+        jdrop.apply_mask(mask, jnp.ones((3, 4), jnp.int32))
+
+
+def test_batch_of_masks():
+    keys = jax.random.split(KEY, 2)
+    masks = jax.vmap(lambda key: jdrop.sample_mask(key, (3, 4), 0.5))(keys)
+    for use in (lambda: masks.to_bool(), lambda: jdrop.apply_mask(masks, X)):
+        with pytest.raises(ValueError, match="a batch of masks with jax.vmap"):
+            use()

@@ -1,0 +1,253 @@
+"""One contract for every op: rates, modes, dtypes, edges, parts, derivatives."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from cases import (
+    KEY,
+    RATE,
+    RATES,
+    SHAPE,
+    X,
+    assert_equation,
+    each_case,
+    kept,
+    key_words,
+)
+
+pytestmark = each_case
+
+
+def run(case, key=KEY, x=X, rate=RATE, **options):
+    return case.op(key, x, rate, **options)
+
+
+def assert_same(got, expected):
+    """Equal dropped places, and values up to the rounding of a fused multiply-add."""
+    np.testing.assert_allclose(
+        np.asarray(got, np.complex128), np.asarray(expected), rtol=5e-7, atol=5e-7
+    )
+
+
+@pytest.mark.parametrize("sizes", ["b, 40", "b, t, 20", "b, 4, 5"])
+def test_export_with_symbolic_sizes(case, sizes):
+    shape = jax.export.symbolic_shape(sizes)
+    program = jax.export.export(jax.jit(lambda x: run(case, x=x)))(
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+    )
+    x = X if "t" in sizes else X.reshape(-1, *shape[1:])
+    again = jax.export.deserialize(program.serialize())
+    assert_equation(case, again.call(x), x)
+
+
+def test_vmap_over_rates(case):
+    rates = (0.0, 0.1, 0.5, 1.0)
+    mapped = jax.vmap(lambda rate: run(case, rate=rate))(jnp.array(rates))
+    for y, rate in zip(mapped, rates, strict=True):
+        if 0 < rate < 1:
+            assert_equation(case, y, X, rate)
+        else:
+            assert_same(y, (1 - rate) * X)
+
+
+def test_rates_of_every_type_in_one_trace(case):
+    traces = []
+
+    @jax.jit
+    def traced(x, rate):
+        traces.append(rate)
+        return run(case, x=x, rate=rate)
+
+    for rate in RATES:
+        assert_equation(case, run(case, rate=rate), X, rate)
+        assert_same(run(case, rate=np.float64(rate)), run(case, rate=rate))
+        for number in (rate, np.float64(rate)):
+            assert_equation(case, traced(X, number), X, rate)
+    for rate in np.linspace(0, 1, 5, dtype=np.float32):
+        traced(X, rate)
+    # A Python number is of a weak type.
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float8_e4m3fn])
+def test_rates_of_few_bits(case, dtype):
+    rate = dtype(0.25)
+    assert_equation(case, run(case, rate=rate), X, 0.25)
+    assert_equation(case, run(case, rate=jnp.asarray(rate)), X, 0.25)
+
+
+def test_traced_deterministic(case):
+    f = jax.jit(lambda deterministic: run(case, deterministic=deterministic))
+    assert_same(f(True), X)
+    assert_equation(case, f(False), X)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rate": 0},
+        {"rate": 0.0},
+        {"rate": jnp.float32(0)},
+        {"deterministic": True},
+        {"deterministic": jnp.bool_(True)},
+    ],
+)
+def test_leaves_x_itself_alone_without_a_key(case, options):
+    assert run(case, None, **options) is X
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "key"])
+@pytest.mark.parametrize("rate", [1, np.float32(1), jnp.float32(1)])
+def test_rate_one_is_zeros_with_zero_gradient(case, rate, key):
+    x = X.at[0, 0, 0].set(jnp.inf).at[0, 1, 0].set(jnp.nan)
+    y, pullback = jax.vjp(lambda x: run(case, key, x, rate), x)
+    assert y.shape == x.shape and y.dtype == x.dtype
+    for zeros in (y, *pullback(jnp.ones_like(x))):
+        np.testing.assert_array_equal(zeros, 0)
+
+
+def test_traced_rates_are_clamped_and_nan_gives_nan(case):
+    f = jax.jit(jax.value_and_grad(lambda x, rate: run(case, x=x, rate=rate).sum()))
+    assert_same(f(X, -1.0)[0], X.sum())
+    for rate in (1.0, 2.0):
+        value, slope = f(X, rate)
+        assert value == 0 and not np.any(slope)
+    assert np.isnan(f(X, jnp.nan)[0])
+
+
+def test_derivative_by_the_rate_is_zero(case):
+    f = jax.grad(lambda rate: run(case, rate=rate).sum())
+    assert f(RATE) == 0
+    assert jax.jit(f)(RATE) == 0
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_what_is_dropped_cannot_spoil_anything(case, bad):
+    y, pullback = jax.vjp(lambda x: run(case, x=x), jnp.where(kept(), X, bad))
+    assert_equation(case, y, X, slope=pullback(jnp.ones_like(X))[0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float8_e4m3fn])
+def test_dtype_stays_and_does_not_change_the_mask(case, dtype):
+    x = X.astype(dtype)
+    y = run(case, x=x)
+    assert y.dtype == dtype
+    # Computed in float32, and rounded once.
+    expected = run(case, x=x.astype(jnp.float32)).astype(dtype)
+    np.testing.assert_array_equal(y.astype(jnp.float32), expected.astype(jnp.float32))
+
+
+def test_complex(case):
+    x = X.astype(jnp.complex64) * jnp.complex64(1 + 2j)
+    if case.complex_ok:
+        y = run(case, x=x)
+        assert y.dtype == jnp.complex64
+        assert_same(y, np.asarray(run(case)) * (1 + 2j))
+    else:
+        with pytest.raises(TypeError, match="real x; got dtype complex64"):
+            run(case, x=x)
+
+
+def test_double_precision(case):
+    with jax.enable_x64(True):
+        x = np.asarray(X, np.float64)
+        y = run(case, x=jnp.asarray(x))
+        assert y.dtype == jnp.float64
+        np.testing.assert_allclose(y, case.oracle(kept(), x, 19661 / 2**16), rtol=1e-6)
+        traced = jax.jit(lambda rate: run(case, rate=rate))(np.float64(RATE))
+        assert traced.dtype == jnp.float32
+        assert_equation(case, traced, X)
+
+
+@pytest.mark.parametrize("x", [2.0, np.float32(2), np.ones((3, 4), np.float32)])
+def test_numbers_and_numpy_arrays(case, x):
+    y = run(case, x=x)
+    assert isinstance(y, jax.Array)
+    assert y.shape == np.shape(x)
+
+
+def test_weak_type_stays(case):
+    for f in (case.op, jax.jit(case.op)):
+        assert f(KEY, 2.0, RATE).weak_type
+        assert not f(KEY, jnp.float32(2), RATE).weak_type
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (3, 0, 4)])
+def test_empty(case, shape):
+    assert run(case, x=jnp.zeros(shape)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (8, 40), (8, 1)])
+def test_parts_of_a_batch_get_their_rows(case, shape):
+    x = jnp.full(shape, 2.0)
+    prefix = run(case, x=x[:2])
+    parts = [run(case, x=x[i : i + 2], offset=i) for i in range(0, 8, 2)]
+    assert_same(parts[0], prefix)
+    assert_equation(case, jnp.concatenate(parts), x)
+
+
+@pytest.mark.parametrize("dims", [(0,), (-1,), [1], (0, 2), (2, 1, -1), (0, 1, 2)])
+def test_broadcast_dims_share_a_bit(case, dims):
+    mask = oracle.mask(key_words(KEY), SHAPE, RATE, dims)
+    for axis in dims:
+        assert np.all(mask == mask.take([0], axis))
+    assert_equation(case, run(case, broadcast_dims=dims), X, mask=mask)
+
+
+def test_offset_leaves_a_shared_row_alone(case):
+    whole = run(case, broadcast_dims=(0,))
+    part = run(case, x=X[4:], broadcast_dims=(0,), offset=4)
+    assert_same(part, whole[4:])
+
+
+def test_masks_are_nested_over_rates(case):
+    x = jnp.ones((64, 512))
+    slope = jax.jit(jax.grad(lambda x, rate: run(case, x=x, rate=rate).sum()))
+    rates = (1e-4, 1 / 256, 0.1, 0.25, 1 / 3, 0.5, 0.9, 1 - 1e-4)
+    masks = [np.asarray(slope(x, rate)) != 0 for rate in rates]
+    for lower, higher in zip(masks, masks[1:], strict=False):
+        assert not np.any(higher & ~lower)
+        assert higher.sum() < lower.sum()
+
+
+def test_forward_and_reverse_derivatives_agree(case):
+    x = X[:3, 0, :5]
+    jacobian = jax.jacfwd(lambda x: run(case, x=x))(x)
+    np.testing.assert_allclose(jax.jacrev(lambda x: run(case, x=x))(x), jacobian)
+    slope = np.asarray(jacobian).reshape(15, 15)
+    assert np.count_nonzero(slope) == np.count_nonzero(np.diag(slope)) > 0
+
+
+def test_higher_derivatives(case):
+    x = X[0, 0, :7]
+
+    def cube(x):
+        return (run(case, x=x) ** 3).sum()
+
+    slope = jax.grad(lambda x: run(case, x=x).sum())(x)
+    curvature = 6 * np.asarray(run(case, x=x)) * np.square(slope)
+    np.testing.assert_allclose(
+        jax.jit(jax.hessian(cube))(x), np.diag(curvature), rtol=1e-5
+    )
+    grad_of_grad = jax.jit(jax.grad(lambda x: jax.grad(cube)(x).sum()))(x)
+    np.testing.assert_allclose(grad_of_grad, curvature, rtol=1e-5)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_key_is_used_once(case, legacy):
+    with jax.debug_key_reuse(True):
+        key = jax.random.PRNGKey(6) if legacy else jax.random.key(6)
+        jax.grad(lambda x: run(case, key, x).sum())(X)
+        if not legacy:  # JAX tracks typed keys only
+            with pytest.raises(jax.errors.KeyReuseError):
+                run(case, key)
+            with pytest.raises(jax.errors.KeyReuseError):
+                jax.jit(lambda k: run(case, k) + run(case, k))(jax.random.key(7))
+
+
+def test_nothing_but_x_is_positional_after_the_rate(case):
+    with pytest.raises(TypeError, match="positional"):
+        case.op(KEY, X, RATE, True)
