@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jdrop.selfcheck import vectors
-from jdrop.selfcheck.vectors import LEGACY, Golden, KeyVector, MaskVector, Vector
 
 import jdrop
+from jdrop.selfcheck import vectors
+from jdrop.selfcheck.vectors import LEGACY, Golden, KeyVector, MaskVector, Vector
 
 AnyVector = TypeVar("AnyVector", bound=Vector)
 
