@@ -24,7 +24,6 @@ TIMEOUT = 300
 WORDS = "core/test_words.py::test_every_kind_of_key[jit]"
 DRAW = "core/test_draw.py"
 STREAM = "core/test_stream.py"
-MASK = "core/test_mask.py"
 CONTRACT = "ops/test_contract.py::"
 PLACES = "ops/test_places.py::test_inside[scan]"
 LAW = CONTRACT + "test_rates_of_every_type_in_one_trace"
@@ -136,7 +135,7 @@ BY_FILE = {
             "lane shifted",
             "(words[..., None] >> bit)",
             "(words[..., None] >> (bit ^ np.uint32(1)))",
-            MASK,
+            PLACES,
         ),
         (
             "lanes backwards",
@@ -165,7 +164,7 @@ BY_FILE = {
         (
             "multiply for select",
             "jnp.where(bits, kept, dropped)",
-            "kept * bits.astype(kept.dtype) + dropped * (~bits).astype(kept.dtype)",
+            "jnp.where(bits, kept, dropped + 0 * kept)",
             CONTRACT + "test_what_is_dropped_cannot_spoil_anything",
         ),
         (
@@ -212,7 +211,6 @@ BY_FILE = {
         ("digit order at once", "in reversed(range(pairs))", "in range(pairs)", DRAW),
         ("fold", "(zero & (kept | digit))", "(zero & digit)", WORDS),
         ("loop dissolved", "lax.optimization_barrier(turns)", "turns", MATERIALISED),
-        ("draw out of its loop", "pair + i,", "pair,", MATERIALISED),
         (
             "carry that does not vary",
             "undrawn | varying",
@@ -296,6 +294,12 @@ BY_FILE = {
             MESH,
         ),
         (
+            "mask that is not placed as x is",
+            "reshard(mask, NamedSharding(sharding.mesh, PartitionSpec(*spec)))",
+            "mask",
+            SHARD_MAP + "test_grad_of_shard_map_over_one_axis_of_two",
+        ),
+        (
             "explicit axes beside manual ones",
             "if not explicit or _axes(sharding.mesh, AxisType.Manual):",
             "if not explicit:",
@@ -303,6 +307,12 @@ BY_FILE = {
         ),
     ],
     "linen.py": [
+        (
+            "linen module of another function",
+            "staticmethod(units.alpha_dropout)",
+            "staticmethod(units.dropout)",
+            MODULE,
+        ),
         (
             "linen module draws another key",
             "if rng is None else rng,",

@@ -173,6 +173,7 @@ def test_tests_do_not_need_torch():
         ("train", ".venv/bin/python -m examples.train --rate 0.25"),
         ("test", ".venv/bin/python -m pytest"),
         ("test-slow", "-m slow"),
+        ("mutants", "-m tests.mutants"),
         ("lint", ".venv/bin/ruff check ."),
         ("format-check", ".venv/bin/ruff format --check ."),
         ("typecheck", ".venv/bin/mypy"),
@@ -187,7 +188,8 @@ def test_make_sets_up_then_runs(target, command):
 
 def test_make_alone_lists_the_targets():
     listed = run("make").stdout
-    for target in ("train", "test", "test-slow", "lint", "format", "check", "clean"):
+    targets = "train test test-slow mutants versions lint format check clean"
+    for target in targets.split():
         assert re.search(rf"^  make {target} +\S", listed, re.MULTILINE)
 
 
