@@ -1,61 +1,32 @@
 """Images and labels: the digits of scikit-learn, or a data set of TFDS."""
 
-from typing import NamedTuple
+import contextlib
+import io
+import logging
+import os
+import sys
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from examples.errors import BadInput
-
 # Held out of the 1797 digits for the test; 1197 remain for training.
 DIGITS_TEST_SIZE = 600
-# Makes the order of the examples, and so the split, whatever the seed of a run.
-SPLIT_SEED = 0
+# What TFDS needs beside itself to encode images and to find checksums of downloads.
+PREPARATION = ("tensorflow", "importlib_resources")
+INSTALL = "pip install '.[tfds]' in the clone"
+OFFLINE = "or train offline with --dataset digits"
 
 
-class Dataset(NamedTuple):
-    """A data set, its images standardised by the mean and deviation of training.
-
-    Attributes:
-      train_images: Float32 array (examples, height, width, channels).
-      train_labels: Class indices, int32 array (examples,).
-      test_images: As for training.
-      test_labels: As for training.
-      classes: Number of classes.
-    """
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    classes: int
+class BadInput(Exception):
+    """The run cannot start: what was asked for, and what to do instead."""
 
 
 class Split(NamedTuple):
-    """Raw pixels (examples, height, width, channels), and labels (examples,)."""
+    """Images (examples, height, width, channels), and labels (examples,)."""
 
     images: np.ndarray
     labels: np.ndarray
-
-
-def stratified_order(labels: np.ndarray) -> np.ndarray:
-    """Shuffles examples such that every prefix has nearly the shares of the classes.
-
-    The k-th of the n examples of a class, in random order, is put at (k + u) / n of
-    the way, u uniform in [0, 1).
-
-    Args:
-      labels: Class indices (examples,).
-
-    Returns:
-      A permutation of the examples; the same in every run and every NumPy version.
-    """
-    # The stream of RandomState is frozen; that of numpy.random.Generator is not.
-    random = np.random.RandomState(SPLIT_SEED)
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        place[members] = (np.arange(len(members)) + random.rand()) / len(members)
-    return np.argsort(place, kind="stable")
 
 
 def load(
@@ -64,18 +35,21 @@ def load(
     train_size: int | None = None,
     data_dir: str | None = None,
     download: bool = False,
-) -> Dataset:
-    """Loads a data set.
+    quiet: bool = False,
+) -> tuple[Split, Split, int]:
+    """Loads "digits", or an image classification data set of TFDS by its name.
 
     Args:
-      name: "digits", or the name of an image classification data set of TFDS.
-      train_size: Training examples to use, the same ones in every run and of every
-        class its share; a smaller set is part of a larger one. None uses all.
+      name: The data set.
+      train_size: How many training examples, the same in every run and of every class
+        its share; a smaller set is part of a larger one. None is all.
       data_dir: Where TFDS keeps its data sets; None is its default.
       download: Whether TFDS may download and prepare what it does not find.
+      quiet: Whether TFDS says nothing about it.
 
     Returns:
-      The data set.
+      Training and test examples, float32 images standardised by the training pixels
+      and int32 labels; the number of classes.
 
     Raises:
       BadInput: If the data set cannot be had, or has fewer training examples.
@@ -83,28 +57,45 @@ def load(
     if name == "digits":
         train, test, classes = _digits()
     else:
-        from examples import tfds_data
-
-        train, test, classes = tfds_data.load(name, data_dir, download)
+        # What TFDS says while it prepares; its bar is switched off below.
+        with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stdout):
+            train, test, classes = _tfds(name, data_dir, download, quiet)
         order = stratified_order(train.labels)
         train = Split(train.images[order], train.labels[order])
     if train_size is not None and train_size > len(train.labels):
         raise BadInput(
             f"--train-size is at most {len(train.labels)}, the training examples of "
-            f"{name}; got {train_size}."
+            f"{name}; got {train_size}. Leave it out to use all"
         )
-    return _standardised(Split(*(a[:train_size] for a in train)), test, classes)
+    train = Split(*(array[:train_size] for array in train))
+    # A constant image set, as of a single black image, stays at zero.
+    mean, deviation = train.images.mean(), train.images.std() or 1
+
+    def standardised(images: np.ndarray, labels: np.ndarray) -> Split:
+        shifted = images.astype(np.float32) - np.float32(mean)
+        return Split(shifted / np.float32(deviation), labels.astype(np.int32))
+
+    return standardised(*train), standardised(*test), classes
+
+
+def stratified_order(labels: np.ndarray) -> np.ndarray:
+    """Shuffles examples such that every prefix has nearly the shares of the classes.
+
+    The k-th of the n examples of a class, in random order, is put at (k + u) / n of
+    the way, u uniform in [0, 1). The order is the same in every run.
+    """
+    # The stream of RandomState is frozen; that of numpy.random.Generator is not.
+    random = np.random.RandomState(0)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + random.rand()) / len(members)
+    return np.argsort(place, kind="stable")
 
 
 def _digits() -> tuple[Split, Split, int]:
-    """8x8 digits, split by one stratified order: first training, then test."""
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise BadInput(
-            "the digits are bundled with scikit-learn, which is not installed: "
-            "pip install 'jdrop[examples]'"
-        ) from error
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     order = stratified_order(digits.target)
     images, labels = digits.images[order, :, :, None], digits.target[order]
@@ -112,18 +103,72 @@ def _digits() -> tuple[Split, Split, int]:
     return Split(images[:size], labels[:size]), Split(images[size:], labels[size:]), 10
 
 
-def _standardised(train: Split, test: Split, classes: int) -> Dataset:
-    mean, deviation = train.images.mean(), train.images.std()
+def _tfds(
+    name: str, data_dir: str | None, download: bool, quiet: bool
+) -> tuple[Split, Split, int]:
+    # The advice of TensorFlow, absl and urllib3 is silenced; errors still show.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for logger in ("absl", "urllib3"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    import tensorflow_datasets as tfds
 
-    def standardise(images: np.ndarray) -> np.ndarray:
-        shifted = images.astype(np.float32) - np.float32(mean)
-        # A constant image set, as of a single black image, stays at zero.
-        return shifted / np.float32(deviation or 1)
+    if quiet:
+        tfds.disable_progress_bar()
+    where = data_dir or "the default directory"
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        where = builder.data_dir
+        if not builder.is_prepared():
+            _prepare(builder, download)
+        train, test = _read(builder, "train"), _read(builder, "test")
+        return train, test, builder.info.features["label"].num_classes
+    except BadInput:
+        raise
+    # TFDS and what it stands on raise whatever a broken file, disk or network raises.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise BadInput(
+            f"tensorflow-datasets could not read {name} in {where}: "
+            f"{type(error).__name__}: {reason}; remove what is there and add "
+            f"--download, name another --data-dir, {OFFLINE}"
+        ) from error
 
-    return Dataset(
-        standardise(train.images),
-        train.labels.astype(np.int32),
-        standardise(test.images),
-        test.labels.astype(np.int32),
-        classes,
-    )
+
+def _prepare(builder: Any, download: bool) -> None:
+    looked = f"no prepared {builder.name} in {builder.data_dir}"
+    if not download:
+        raise BadInput(
+            f"{looked}: add --download to fetch it (needs a network and what "
+            f"{INSTALL} brings), name another --data-dir, {OFFLINE}"
+        )
+    missing = [name for name in PREPARATION if find_spec(name) is None]
+    if missing:
+        needs = " and ".join(missing)
+        raise BadInput(
+            f"{looked}, and to prepare it TFDS needs {needs}: {INSTALL}, {OFFLINE}"
+        )
+    try:
+        # A set in this format is read without TensorFlow.
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as error:
+        raise BadInput(
+            f"{looked}, and it could not be downloaded ({type(error).__name__}): see "
+            f"to the network and to the free disk space, {OFFLINE}"
+        ) from error
+
+
+def _read(builder: Any, split: str) -> Split:
+    try:
+        examples = builder.as_data_source(split)
+    # A format without random access, such as TFRecord.
+    except NotImplementedError:
+        if find_spec("tensorflow") is None:
+            raise BadInput(
+                f"{builder.name} in {builder.data_dir} is a "
+                f"{builder.info.file_format.value}, which needs tensorflow: {INSTALL}, "
+                f"prepare it again as array_record, {OFFLINE}"
+            ) from None
+        examples = builder.as_dataset(split=split).as_numpy_iterator()
+    pairs = [(example["image"], example["label"]) for example in examples]
+    images, labels = zip(*pairs, strict=True)
+    return Split(np.stack(images), np.asarray(labels))

@@ -1,98 +1,110 @@
 """The networks as Flax linen modules, with jdrop's dropout."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from examples.architecture import Architecture, Layer, Network, Tree, layer_key
-from examples.convolution import convolution
+from examples.loop import Network, Tree, convolve
 from jdrop.linen import AlphaDropout, Dropout
 
-
-class ConvBlock(nn.Module):
-    """BatchNorm if asked for, 3x3 convolution, ReLU, max-pooling, channel dropout."""
-
-    layer: Layer
-    batch_norm: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps images to smaller images; without a key, deterministic."""
-        deterministic = key is None
-        if self.batch_norm:
-            x = nn.BatchNorm(deterministic, momentum=0.9, name="norm")(x)
-        conv = nn.Conv(
-            self.layer.width,
-            (3, 3),
-            conv_general_dilated=convolution(),
-            name="conv",
-        )
-        x = nn.relu(conv(x))
-        # "SAME" keeps the last row and column of an odd size.
-        x = nn.max_pool(x, (2, 2), (2, 2), padding="SAME")
-        # One bit a channel: all pixels share it.
-        dropout = Dropout(self.layer.rate, broadcast_dims=(1, 2))
-        return dropout(x, deterministic, rng=layer_key(key, self.layer.name))
+Rates = tuple[float, ...]
 
 
-class DenseBlock(nn.Module):
-    """Dense layer, activation and dropout."""
+class MLP(nn.Module):
+    """Dropout of the input; hidden layers of ReLU units, each followed by dropout."""
 
-    layer: Layer
-    architecture: Architecture
+    classes: int
+    rates: Rates = (0.5, 0.5)
+    input_rate: float = 0.2
 
     @nn.compact
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps features to features; without a key, deterministic."""
-        kernel_init = getattr(nn.initializers, self.architecture.kernel_init)()
-        x = nn.Dense(self.layer.width, kernel_init=kernel_init, name="dense")(x)
-        x = getattr(nn, self.architecture.activation)(x)
-        dropout = (AlphaDropout if self.architecture.alpha else Dropout)(
-            self.layer.rate
-        )
-        return dropout(x, key is None, rng=layer_key(key, self.layer.name))
-
-
-class Model(nn.Module):
-    """The network of an architecture: a key trains it, None evaluates it."""
-
-    architecture: Architecture
-
-    @nn.compact
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
         """Computes the logits of a batch of images."""
-        spec = self.architecture
-        for layer in spec.convolutions:
-            x = ConvBlock(layer, spec.batch_norm, name=layer.name)(x, key)
-        x = x.reshape(x.shape[0], -1)
-        dropout = Dropout(spec.flat.rate)
-        x = dropout(x, key is None, rng=layer_key(key, spec.flat.name))
-        for layer in spec.hidden:
-            x = DenseBlock(layer, spec, name=layer.name)(x, key)
-        return nn.Dense(spec.classes, name="logits")(x)
+        x = x.reshape(len(x), -1)
+        x = Dropout(self.input_rate, deterministic=not training)(x)
+        for i, rate in enumerate(self.rates):
+            x = nn.relu(nn.Dense(256, name=f"hidden_{i}")(x))
+            x = Dropout(rate, deterministic=not training)(x)
+        return nn.Dense(self.classes, name="logits")(x)
 
 
-def network(architecture: Architecture, shape: tuple[int, ...]) -> Network:
-    """Wraps the module as the two pure functions that the loop calls.
+class SelfNormalizingMLP(nn.Module):
+    """Layers of SELU units, which alpha dropout keeps at mean 0 and variance 1."""
 
-    Args:
-      architecture: What the network is made of.
-      shape: Shape of an image (height, width, channels).
+    classes: int
+    rates: Rates = 20 * (0.05,)
+    activation: Callable[[jax.Array], jax.Array] = nn.selu
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
-    Returns:
-      The functions `init` and `apply`.
-    """
-    model = Model(architecture)
+    @nn.compact
+    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
+        """Computes the logits of a batch of images."""
+        x = x.reshape(len(x), -1)
+        for i, rate in enumerate(self.rates):
+            hidden = nn.Dense(100, kernel_init=self.kernel_init, name=f"hidden_{i}")
+            x = self.activation(hidden(x))
+            x = AlphaDropout(rate, deterministic=not training)(x)
+        return nn.Dense(self.classes, name="logits")(x)
+
+
+class CNN(nn.Module):
+    """3x3 convolutions with dropout of whole channels, then a hidden layer."""
+
+    classes: int
+    rates: Rates = (0.25, 0.25)
+    channel_rates: Rates = (0.0, 0.0, 0.0)
+    padding: str = "SAME"
+    norm: str = "none"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
+        """Computes the logits of a batch of images."""
+        for i, rate in enumerate(self.channel_rates):
+            norm = nn.BatchNorm(not training, momentum=0.9, name=f"norm_{i}")
+            conv = nn.Conv(
+                features=32 * 2**i,
+                kernel_size=(3, 3),
+                padding=self.padding,
+                conv_general_dilated=convolve,
+                name=f"conv_{i}",
+            )
+            x = conv(norm(x) if self.norm == "before" else x)
+            x = nn.relu(norm(x) if self.norm == "after" else x)
+            x = nn.max_pool(x, (2, 2), (2, 2), padding=self.padding)
+            # One bit a channel: all pixels share it.
+            x = Dropout(rate, broadcast_dims=(1, 2), deterministic=not training)(x)
+        x = x.reshape(len(x), -1)
+        x = Dropout(self.rates[0], deterministic=not training)(x)
+        x = nn.relu(nn.Dense(512, name="hidden_0")(x))
+        x = Dropout(self.rates[1], deterministic=not training)(x)
+        return nn.Dense(self.classes, name="logits")(x)
+
+
+def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
+    """Makes a module for images of a shape, as the pure functions of the loop."""
+    model = globals()[name](**fields)
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
-        variables = model.init(key, jnp.zeros((1, *shape)), None)
+        variables = model.init(key, jnp.zeros((1, *shape)), training=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def apply(
-        params: Tree, stats: Tree, x: jax.Array, key: jax.Array | None
+    def train(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Tree]:
-        variables = {"params": params, "batch_stats": stats}
-        logits, updates = model.apply(variables, x, key, mutable=["batch_stats"])
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            training=True,
+            rngs={"dropout": key},
+            mutable="batch_stats",
+        )
         return logits, updates.get("batch_stats", {})
 
-    return Network(init, apply)
+    def predict(params: Tree, stats: Tree, images: jax.Array) -> jax.Array:
+        variables = {"params": params, "batch_stats": stats}
+        return model.apply(variables, images, training=False)
+
+    return Network(init, train, predict)

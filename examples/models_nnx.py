@@ -1,129 +1,146 @@
 """The networks as Flax nnx modules, with jdrop's dropout."""
 
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import jax
 from flax import nnx
 
-from examples.architecture import Architecture, Layer, Network, Tree, layer_key
-from examples.convolution import convolution
-from jdrop import key_for
+from examples.loop import Network, Tree, convolve
 from jdrop.nnx import AlphaDropout, Dropout
 
-
-class ConvBlock(nnx.Module):
-    """BatchNorm if asked for, 3x3 convolution, ReLU, max-pooling, channel dropout."""
-
-    def __init__(self, layer: Layer, channels: int, batch_norm: bool, rngs: nnx.Rngs):
-        """Makes the block for an input of some channels."""
-        self.name = layer.name
-        norm = nnx.BatchNorm(channels, momentum=0.9, rngs=rngs) if batch_norm else None
-        self.norm = nnx.data(norm)
-        self.conv = nnx.Conv(
-            channels,
-            layer.width,
-            (3, 3),
-            conv_general_dilated=convolution(),
-            rngs=rngs,
-        )
-        # One bit a channel: all pixels share it.
-        self.dropout = Dropout(layer.rate, broadcast_dims=(1, 2))
-
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps images to smaller images; without a key, deterministic."""
-        deterministic = key is None
-        if self.norm is not None:
-            x = self.norm(x, use_running_average=deterministic)
-        x = nnx.relu(self.conv(x))
-        # "SAME" keeps the last row and column of an odd size.
-        x = nnx.max_pool(x, (2, 2), (2, 2), padding="SAME")
-        keys = layer_key(key, self.name)
-        return self.dropout(x, deterministic=deterministic, rngs=keys)
+Shape = tuple[int, ...]
+Rates = tuple[float, ...]
+LECUN_NORMAL = nnx.initializers.lecun_normal()
 
 
-class DenseBlock(nnx.Module):
-    """Dense layer, activation and dropout."""
+class MLP(nnx.Module):
+    """Dropout of the input; hidden layers of ReLU units, each followed by dropout."""
 
     def __init__(
-        self, layer: Layer, features: int, architecture: Architecture, rngs: nnx.Rngs
-    ):
-        """Makes the block for an input of some features."""
-        self.name = layer.name
-        self.activation = getattr(nnx, architecture.activation)
-        kernel_init = getattr(nnx.initializers, architecture.kernel_init)()
-        self.dense = nnx.Linear(
-            features, layer.width, kernel_init=kernel_init, rngs=rngs
-        )
-        self.dropout = (AlphaDropout if architecture.alpha else Dropout)(layer.rate)
-
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps features to features; without a key, deterministic."""
-        x = self.activation(self.dense(x))
-        keys = layer_key(key, self.name)
-        return self.dropout(x, deterministic=key is None, rngs=keys)
-
-
-class Model(nnx.Module):
-    """The network of an architecture: a key trains it, None evaluates it."""
-
-    def __init__(
-        self, architecture: Architecture, shape: tuple[int, ...], key: jax.Array
+        self,
+        shape: Shape,
+        classes: int,
+        rates: Rates,
+        input_rate: float,
+        rngs: nnx.Rngs,
     ):
         """Makes the layers for images of a shape (height, width, channels)."""
-        self.architecture = architecture
-        height, width, channels = shape
-        for layer in architecture.convolutions:
-            rngs = nnx.Rngs(key_for(key, layer.name))
-            block = ConvBlock(layer, channels, architecture.batch_norm, rngs)
-            setattr(self, layer.name, block)
-            # Pooling rounds a size up.
-            height, width, channels = -(-height // 2), -(-width // 2), layer.width
-        self.dropout = Dropout(architecture.flat.rate)
-        features = height * width * channels
-        for layer in architecture.hidden:
-            rngs = nnx.Rngs(key_for(key, layer.name))
-            setattr(self, layer.name, DenseBlock(layer, features, architecture, rngs))
-            features = layer.width
-        rngs = nnx.Rngs(key_for(key, "logits"))
-        self.logits = nnx.Linear(features, architecture.classes, rngs=rngs)
+        inputs = [math.prod(shape)] + [256] * (len(rates) - 1)
+        self.input_dropout = Dropout(input_rate)
+        self.hidden = nnx.List(nnx.Linear(n, 256, rngs=rngs) for n in inputs)
+        self.dropout = nnx.List(Dropout(rate) for rate in rates)
+        self.logits = nnx.Linear(256, classes, rngs=rngs)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Computes the logits of a batch of images."""
-        for layer in self.architecture.convolutions:
-            x = getattr(self, layer.name)(x, key)
-        x = x.reshape(x.shape[0], -1)
-        keys = layer_key(key, self.architecture.flat.name)
-        x = self.dropout(x, deterministic=key is None, rngs=keys)
-        for layer in self.architecture.hidden:
-            x = getattr(self, layer.name)(x, key)
+        x = self.input_dropout(x.reshape(len(x), -1), rngs=rngs)
+        for hidden, dropout in zip(self.hidden, self.dropout, strict=True):
+            x = dropout(nnx.relu(hidden(x)), rngs=rngs)
         return self.logits(x)
 
 
-def network(architecture: Architecture, shape: tuple[int, ...]) -> Network:
-    """Splits the module into the two pure functions that the loop calls.
+class SelfNormalizingMLP(nnx.Module):
+    """Layers of SELU units, which alpha dropout keeps at mean 0 and variance 1."""
 
-    Args:
-      architecture: What the network is made of.
-      shape: Shape of an image (height, width, channels).
+    def __init__(
+        self,
+        shape: Shape,
+        classes: int,
+        rates: Rates,
+        rngs: nnx.Rngs,
+        activation: Callable[[jax.Array], jax.Array] = nnx.selu,
+        kernel_init: nnx.Initializer = LECUN_NORMAL,
+    ):
+        """Makes the layers for images of a shape (height, width, channels)."""
+        inputs = [math.prod(shape)] + [100] * (len(rates) - 1)
+        self.activation = activation
+        self.hidden = nnx.List(
+            nnx.Linear(n, 100, kernel_init=kernel_init, rngs=rngs) for n in inputs
+        )
+        self.dropout = nnx.List(AlphaDropout(rate) for rate in rates)
+        self.logits = nnx.Linear(100, classes, rngs=rngs)
 
-    Returns:
-      The functions `init` and `apply`.
-    """
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Computes the logits of a batch of images."""
+        x = x.reshape(x.shape[0], -1)
+        for hidden, dropout in zip(self.hidden, self.dropout, strict=True):
+            x = dropout(self.activation(hidden(x)), rngs=rngs)
+        return self.logits(x)
 
-    def split(model: Model) -> tuple[Tree, Tree]:
+
+class CNN(nnx.Module):
+    """3x3 convolutions with dropout of whole channels, then a hidden layer."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        classes: int,
+        rates: Rates,
+        channel_rates: Rates,
+        rngs: nnx.Rngs,
+        padding: str = "SAME",
+        norm: str = "none",
+    ):
+        """Makes the layers for images of a shape (height, width, channels)."""
+        height, width, channels = shape
+        inputs, outputs = (channels, 32, 64), (32, 64, 128)
+        self.padding, self.place = padding, norm
+        conv = partial(nnx.Conv, padding=padding, conv_general_dilated=convolve)
+        self.conv = nnx.List(
+            conv(n, m, (3, 3), rngs=rngs) for n, m in zip(inputs, outputs, strict=True)
+        )
+        normed = {"none": (), "before": inputs, "after": outputs}[norm]
+        self.norm = nnx.List(nnx.BatchNorm(n, momentum=0.9, rngs=rngs) for n in normed)
+        # One bit a channel: all pixels share it.
+        drop = partial(Dropout, broadcast_dims=(1, 2))
+        self.channel_dropout = nnx.List(drop(rate) for rate in channel_rates)
+        # What convolution and pooling leave of an image.
+        border = 1 if padding == "SAME" else -2
+        for _ in outputs:
+            height, width = (height + border) // 2, (width + border) // 2
+        self.dropout = nnx.List(Dropout(rate) for rate in rates)
+        self.hidden = nnx.List([nnx.Linear(height * width * 128, 512, rngs=rngs)])
+        self.logits = nnx.Linear(512, classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Computes the logits of a batch of images."""
+        for i, conv in enumerate(self.conv):
+            x = conv(self.norm[i](x) if self.place == "before" else x)
+            x = nnx.relu(self.norm[i](x) if self.place == "after" else x)
+            x = nnx.max_pool(x, (2, 2), (2, 2), padding=self.padding)
+            x = self.channel_dropout[i](x, rngs=rngs)
+        x = self.dropout[0](x.reshape(len(x), -1), rngs=rngs)
+        x = self.dropout[1](nnx.relu(self.hidden[0](x)), rngs=rngs)
+        return self.logits(x)
+
+
+def network(name: str, shape: Shape, **options: Any) -> Network:
+    """Makes a module for images of a shape, as the pure functions of the loop."""
+
+    def split(model: nnx.Module) -> tuple[Tree, Tree]:
         _, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
         params, stats = map(nnx.to_pure_dict, states)
         return params, stats
 
-    def init(key: jax.Array) -> tuple[Tree, Tree]:
-        return split(Model(architecture, shape, key))
+    def make(key: jax.Array) -> nnx.Module:
+        return globals()[name](shape, **options, rngs=nnx.Rngs(key))
 
-    abstract = nnx.eval_shape(lambda: Model(architecture, shape, jax.random.key(0)))
-    graphdef = nnx.graphdef(abstract)
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(jax.random.key(0))))
 
-    def apply(
-        params: Tree, stats: Tree, x: jax.Array, key: jax.Array | None
+    def train(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, Tree]:
         model = nnx.merge(graphdef, params, stats)
-        logits = model(x, key)
+        model.train()
+        logits = model(images, rngs=nnx.Rngs(dropout=key))
         return logits, split(model)[1]
 
-    return Network(init, apply)
+    def predict(params: Tree, stats: Tree, images: jax.Array) -> jax.Array:
+        model = nnx.merge(graphdef, params, stats)
+        model.eval()
+        return model(images)
+
+    return Network(lambda key: split(make(key)), train, predict)

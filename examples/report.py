@@ -1,127 +1,192 @@
-"""What the terminal shows: the table of layers, the progress bar, the summary."""
+"""What a run shows and writes: table, bar, summary, files, curves."""
 
-from collections.abc import Callable, Iterator
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from examples.architecture import Architecture, Layer, Tree
-from examples.loop import Epoch
+from examples.data import BadInput
 
+FILES = ("metrics.jsonl", "summary.json", "params.npz", "curves.png")
+RESULTS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 # Lines that stand in for the bar where standard error is not a terminal.
 PLAIN_LINES = 10
-
-Show = Callable[[int, Epoch], None]
-
-
-def count(params: Tree) -> int:
-    """Counts the parameters of a network or of a layer."""
-    return sum(array.size for array in jax.tree.leaves(params))
+Row = dict[str, float]
 
 
-def layer_table(architecture: Architecture, params: Tree) -> Table:
-    """Lists the layers in the order of the computation, and the rates of dropout.
+def flatten(params: Any) -> dict[str, Any]:
+    """Names each array by its layer and itself, as in `hidden_0_kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    name = jax.tree_util.keystr
+    return {name(path, simple=True, separator="_"): array for path, array in leaves}
 
-    Args:
-      architecture: What the network is made of.
-      params: The parameters, by layer and by name.
 
-    Returns:
-      A table to print.
-    """
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    table.add_column("layer")
-    table.add_column("kernel")
+def print_layers(dropout: Mapping[str, str], params: Any) -> None:
+    """Prints a table of layers, each with its parameters and the dropout after it."""
+    table = Table("layer", "kernel", box=None, padding=(0, 3, 0, 0))
     table.add_column("parameters", justify="right")
     table.add_column("dropout after")
-    spec = architecture
-    unit_dropout = "alpha dropout" if spec.alpha else "dropout"
-    for layers, kind in (
-        (spec.convolutions, "channel dropout"),
-        ((spec.flat,), "dropout"),
-        (spec.hidden, unit_dropout),
-        ((Layer("logits"),), ""),
-    ):
-        for layer in layers:
-            weights = params.get(layer.name, {})
-            kernels = [w.shape for w in jax.tree.leaves(weights) if w.ndim > 1]
-            table.add_row(
-                layer.name,
-                " x ".join(map(str, kernels[0])) if kernels else "",
-                f"{count(weights):,}" if weights else "",
-                f"{kind} {layer.rate:g}" if layer.rate else "",
-            )
-    table.add_row("total", "", f"{count(params):,}", style="bold")
-    return table
+    arrays = flatten(params)
+    for layer, words in dropout.items():
+        own = [a for name, a in arrays.items() if name.startswith(f"{layer}_")]
+        kernel = [" x ".join(map(str, a.shape)) for a in own if a.ndim > 1] or [""]
+        count = f"{sum(a.size for a in own):,}" if own else ""
+        table.add_row(layer, *kernel, count, words)
+    total = sum(array.size for array in arrays.values())
+    table.add_row("total", "", f"{total:,}", style="bold")
+    Console().print(table)
 
 
 @contextmanager
-def progress(epochs: int, *, quiet: bool) -> Iterator[Show]:
-    """Shows the epochs on standard error: a bar on a terminal, else a few lines.
+def progress(steps: int, *, quiet: bool) -> Iterator[Callable[[Row], None]]:
+    """Shows steps on standard error: a bar on a terminal, else a few lines."""
+    console = Console(stderr=True, quiet=quiet)
+    bar = Progress(
+        TextColumn("step {task.completed}/{task.total}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        expand=True,
+        disable=not console.is_terminal,
+    )
+    shown = 0
 
-    Args:
-      epochs: Number of epochs.
-      quiet: Whether to show nothing.
+    def show(row: Row) -> None:
+        nonlocal shown
+        step, words = int(row["step"]), []
+        for part in ("train", "test"):
+            loss, accuracy = row[f"{part}_loss"], 100 * row[f"{part}_accuracy"]
+            words.append(f"{part} loss {loss:.4f} accuracy {accuracy:.1f} %")
+        bar.update(task, completed=step, description=words[1])
+        if bar.disable and step * PLAIN_LINES // steps > shown:
+            shown = step * PLAIN_LINES // steps
+            console.print(f"step {step}/{steps}", *words, soft_wrap=True)
 
-    Yields:
-      The function to call after each epoch.
-    """
-    console = Console(stderr=True)
-    if quiet:
-        yield lambda number, epoch: None
-    elif console.is_terminal:
-        columns = (
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(compact=True),
-        )
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("compiling", total=epochs)
-            yield lambda number, epoch: bar.update(
-                task, completed=number, description=_line(epoch)
-            )
-    else:
-        every = max(1, epochs // PLAIN_LINES)
-
-        def show(number: int, epoch: Epoch) -> None:
-            if number % every == 0 or number == epochs:
-                console.print(
-                    f"epoch {number}/{epochs}  {_line(epoch)}", soft_wrap=True
-                )
-
+    with bar:
+        task = bar.add_task("compiling", total=steps)
         yield show
 
 
-def _line(epoch: Epoch) -> str:
-    train, test = epoch.train, epoch.test
-    return (
-        f"train loss {train.loss:.4f} accuracy {100 * train.accuracy:5.1f} %  "
-        f"test loss {test.loss:.4f} accuracy {100 * test.accuracy:5.1f} %"
-    )
+def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
+    """Makes a directory (None: a new one under `runs`) for the files of this run.
 
-
-def summary_in_words(summary: dict[str, Any]) -> str:
-    """Says what a run came to.
-
-    Args:
-      summary: The results, by name.
-
-    Returns:
-      A few lines.
+    Raises:
+      BadInput: If it holds those of another run and may not overwrite them, or cannot
+        be written to.
     """
-    s = summary
-    return (
-        f"{s['model']} ({s['flax']}) on {s['dataset']}: {s['epochs']} epochs, "
-        f"{s['steps']:,} steps of {s['batch_size']}, on {s['train_size']:,} examples.\n"
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    fresh = (
+        Path("runs", stem + suffix) for suffix in ("", *map("-{}".format, range(2, 99)))
+    )
+    out = directory or next(path for path in fresh if not path.exists())
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = [name for name in FILES if (out / name).exists()]
+        if held and not overwrite:
+            raise BadInput(
+                f"--out {out} already holds a run ({', '.join(held)}): name another "
+                "directory, or add --overwrite to replace it"
+            )
+        for name in held:
+            (out / name).unlink()
+        # "x" fails rather than share the file with a run that starts just now.
+        (out / FILES[0]).open("x").close()
+    # A lone surrogate in the name cannot be encoded.
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
+        raise BadInput(
+            f"--out {out} cannot be written to ({reason}): name a directory of yours"
+        ) from error
+    return out
+
+
+def write(path: Path, content: bytes, *, append: bool = False) -> str:
+    """Appends to a file, or writes all of it or nothing; returns what went wrong."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if append:
+            with path.open("ab") as file:
+                file.write(content)
+            return ""
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        return f"{path} could not be written: {error.strerror}"
+    finally:
+        temporary.unlink(missing_ok=True)
+    return ""
+
+
+def say(s: Mapping[str, Any], *, quiet: bool) -> str:
+    """Prints the summary, last as JSON; returns what went wrong."""
+    words = (
+        f"{s['model']} ({s['flax']}) on {s['dataset']}: {s['steps']:,} steps of "
+        f"{s['batch_size']}, on {s['train_size']:,} examples.\n"
         f"Test accuracy {100 * s['test_accuracy']:.2f} % of {s['test_size']:,}, loss "
         f"{s['test_loss']:.4f}; training accuracy {100 * s['train_accuracy']:.2f} %, "
         f"loss {s['train_loss']:.4f}.\n"
         f"{s['seconds']:.1f} s in all, {s['step_seconds']:.1f} s of them in steps: "
         f"{s['examples_per_second']:,} examples per second.\n"
-        f"In {s['out']}: metrics.jsonl, curves.png, summary.json."
+        f"In {s['out']}: {', '.join(FILES)}.\n"
     )
+    try:
+        print("" if quiet else words, to_json(s).decode(), sep="", end="", flush=True)
+    except OSError as error:
+        return f"standard output could not be written to: {error.strerror}"
+    return ""
+
+
+def to_json(values: Mapping[str, Any]) -> bytes:
+    """One line of strict JSON: a number that is not finite becomes null."""
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()
+
+
+def weights(params: Any) -> bytes:
+    """The parameters by name, as the content of a NumPy file; the same in every run."""
+    file = io.BytesIO()
+    np.savez(file, **flatten(jax.device_get(params)))
+    return file.getvalue()
+
+
+def curves(history: Sequence[Row], title: str) -> bytes:
+    """Draws loss and accuracy over the steps, in training and in test, as PNG."""
+    figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    steps = [row["step"] for row in history]
+    # A dot, or the curve of a single evaluation would not be seen.
+    style = {"marker": "o" if len(history) == 1 else None, "lw": 1.8}
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        scale, unit = (100, "%") if name == "accuracy" else (1, "nats")
+        # Okabe and Ito's blue and vermilion: told apart with any colour vision.
+        for part, color in (("train", "#0072B2"), ("test", "#D55E00")):
+            values = [scale * row[f"{part}_{name}"] for row in history]
+            label = f"{part}, {values[-1]:.4g} at the end"
+            axes.plot(steps, values, color=color, label=label, **style)
+        axes.set_title(f"{name}, evaluated without dropout", fontsize=10)
+        axes.set(xlabel="step", ylabel=f"{name} ({unit})")
+        axes.set_yscale("log" if name == "loss" else "linear")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
