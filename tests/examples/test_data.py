@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from examples import data, tfds_data
-from examples.errors import BadInput
+from examples import data
+from examples.data import BadInput
 
 # What the first one to import them warns of is theirs to mend.
 with warnings.catch_warnings():
@@ -82,18 +82,23 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def read(name: str, data_dir: str) -> tuple[data.Split, data.Split, int]:
+    """What TFDS holds, before it is put in order."""
+    return data._tfds(name, data_dir, download=False, quiet=True)
+
+
 def sorted_rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows = np.column_stack([labels, images.reshape(len(images), -1)])
     return rows[np.lexsort(rows.T)]
 
 
 def test_the_digits_are_split_once_and_for_all() -> None:
-    loaded = data.load("digits")
-    assert loaded.train_images.shape == (1197, 8, 8, 1)
-    assert loaded.test_images.shape == (600, 8, 8, 1)
-    assert loaded.classes == 10
-    assert loaded.train_labels.dtype == np.int32
-    labels = np.concatenate([loaded.train_labels, loaded.test_labels])
+    train, test, classes = data.load("digits")
+    assert train.images.shape == (1197, 8, 8, 1)
+    assert test.images.shape == (600, 8, 8, 1)
+    assert classes == 10
+    assert train.labels.dtype == np.int32
+    labels = np.concatenate([train.labels, test.labels])
     whole = load_digits()
     np.testing.assert_array_equal(np.bincount(labels), np.bincount(whole.target))
     # Another split would change every published score: it must not happen unseen.
@@ -118,19 +123,20 @@ def test_every_prefix_is_stratified(size: int) -> None:
 
 
 def test_a_smaller_training_set_is_part_of_a_larger_one() -> None:
-    small, large = data.load("digits", train_size=50), data.load("digits")
-    np.testing.assert_array_equal(small.train_labels, large.train_labels[:50])
-    np.testing.assert_array_equal(small.test_labels, large.test_labels)
+    small, small_test, _ = data.load("digits", train_size=50)
+    large, large_test, _ = data.load("digits")
+    np.testing.assert_array_equal(small.labels, large.labels[:50])
+    np.testing.assert_array_equal(small_test.labels, large_test.labels)
 
 
 def test_images_are_standardised_by_the_training_set() -> None:
-    loaded = data.load("digits", train_size=300)
+    train, test, _ = data.load("digits", train_size=300)
     # The mean of 19200 float32 numbers near 1 is known to 1e-6 or so.
-    assert loaded.train_images.mean() == pytest.approx(0, abs=1e-5)
-    assert loaded.train_images.std() == pytest.approx(1, abs=1e-5)
-    assert loaded.train_images.dtype == loaded.test_images.dtype == np.float32
+    assert train.images.mean() == pytest.approx(0, abs=1e-5)
+    assert train.images.std() == pytest.approx(1, abs=1e-5)
+    assert train.images.dtype == test.images.dtype == np.float32
     # One affine map for both: black is the same number in both.
-    assert loaded.train_images.min() == loaded.test_images.min()
+    assert train.images.min() == test.images.min()
 
 
 def test_a_training_set_that_is_too_large_is_refused() -> None:
@@ -140,12 +146,13 @@ def test_a_training_set_that_is_too_large_is_refused() -> None:
 
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(BadInput, match=r"scikit-learn.*pip install 'jdrop\[examples"):
+    # The command line says what to install.
+    with pytest.raises(ImportError, match="sklearn"):
         data.load("digits")
 
 
 def test_tfds_reads_what_it_prepared(prepared: Path) -> None:
-    train, test, classes = tfds_data.load("mnist", str(prepared), download=False)
+    train, test, classes = read("mnist", str(prepared))
     assert classes == 10
     np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
     np.testing.assert_array_equal(
@@ -153,13 +160,13 @@ def test_tfds_reads_what_it_prepared(prepared: Path) -> None:
     )
 
 
-def test_a_tfds_data_set_is_stratified_and_standardised(prepared: Path) -> None:
-    loaded = data.load("mnist", data_dir=str(prepared), train_size=20)
-    assert loaded.train_images.shape == (20, 28, 28, 1)
-    assert loaded.test_images.shape == (TEST, 28, 28, 1)
+def test_a_data_set_is_stratified_and_standardised(prepared: Path) -> None:
+    train, test, _ = data.load("mnist", data_dir=str(prepared), train_size=20)
+    assert train.images.shape == (20, 28, 28, 1)
+    assert test.images.shape == (TEST, 28, 28, 1)
     # The digits come nearly as 0 to 9 again and again.
-    assert np.bincount(loaded.train_labels, minlength=10).min() >= 1
-    assert loaded.train_images.std() == pytest.approx(1, abs=1e-5)
+    assert np.bincount(train.labels, minlength=10).min() >= 1
+    assert train.images.std() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +183,10 @@ def test_real_names_and_shapes(
     # mock_data fakes the reading, and makes preparing do nothing.
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda self: True)
     with tfds.testing.mock_data(num_examples=40):
-        loaded = data.load(name, data_dir=str(tmp_path))
-    assert loaded.train_images.shape == loaded.test_images.shape == (40, *shape)
-    assert loaded.classes == 10
-    assert set(loaded.train_labels) <= set(range(10))
+        train, test, classes = data.load(name, data_dir=str(tmp_path))
+    assert train.images.shape == test.images.shape == (40, *shape)
+    assert classes == 10
+    assert set(train.labels) <= set(range(10))
 
 
 def test_data_that_is_not_prepared(tmp_path: Path) -> None:
@@ -201,11 +208,11 @@ def test_preparing_without_what_it_needs(
 ) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util,
+        data,
         "find_spec",
-        lambda name: None if name in tfds_data.PREPARATION else find_spec(name),
+        lambda name: None if name in data.PREPARATION else find_spec(name),
     )
-    message = r"needs tensorflow and importlib_resources: pip install 'jdrop\[tfds\]'"
+    message = r"needs tensorflow and importlib_resources: pip install '.\[tfds\]'"
     with pytest.raises(BadInput, match=message):
         data.load("mnist", data_dir=str(tmp_path), download=True)
 
@@ -215,14 +222,14 @@ def test_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise ConnectionError("name resolution\nfailed")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
-    monkeypatch.setattr(tfds_data, "PREPARATION", ())
+    monkeypatch.setattr(data, "PREPARATION", ())
     with pytest.raises(BadInput, match=r"could not be downloaded \(ConnectionError\)"):
         data.load("mnist", data_dir=str(tmp_path), download=True)
 
 
 def test_without_tfds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(BadInput, match=r"pip install 'jdrop\[examples\]', or train"):
+    with pytest.raises(ImportError, match="tensorflow_datasets"):
         data.load("mnist")
 
 
@@ -250,7 +257,7 @@ def test_a_tfrecord_without_tensorflow(
 ) -> None:
     SmallMnist(data_dir=tmp_path, file_format="array_record").download_and_prepare()
     as_tfrecord(tmp_path)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="is a tfrecord, which needs tensorflow"):
         data.load("mnist", data_dir=str(tmp_path))
 
@@ -258,7 +265,7 @@ def test_a_tfrecord_without_tensorflow(
 @NEEDS_TENSORFLOW
 def test_a_tfrecord_with_tensorflow(tmp_path: Path) -> None:
     SmallMnist(data_dir=tmp_path, file_format="tfrecord").download_and_prepare()
-    train, _, classes = tfds_data.load("mnist", str(tmp_path), download=False)
+    train, _, classes = read("mnist", str(tmp_path))
     assert classes == 10
     np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
 
@@ -267,15 +274,21 @@ def test_a_tfrecord_with_tensorflow(tmp_path: Path) -> None:
     "encode", [png, pytest.param(lambda image: image, marks=NEEDS_TENSORFLOW)]
 )
 def test_a_data_set_is_prepared_where_it_is_missing(
-    encode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encode: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def builder(name: str, data_dir: str) -> Any:
         return SmallMnist(data_dir=data_dir)
 
     monkeypatch.setattr(SmallMnist, "encode", staticmethod(encode))
     monkeypatch.setattr(tfds, "builder", builder)
-    monkeypatch.setattr(tfds_data, "PREPARATION", ())
-    train, _, _ = tfds_data.load("mnist", str(tmp_path), download=True)
+    monkeypatch.setattr(data, "PREPARATION", ())
+    data.load("mnist", data_dir=str(tmp_path), download=True, quiet=True)
+    # Quiet, as it was asked to be.
+    assert capfd.readouterr() == ("", "")
+    train, _, _ = read("mnist", str(tmp_path))
     np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
     # A format that is read without TensorFlow.
     assert list(tmp_path.glob("mnist/3.0.1/*.array_record*"))
