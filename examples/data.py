@@ -1,7 +1,10 @@
 """Images and labels: the digits of scikit-learn, or a data set of TFDS."""
 
+import contextlib
+import io
 import logging
 import os
+import sys
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -34,18 +37,19 @@ def load(
     download: bool = False,
     quiet: bool = False,
 ) -> tuple[Split, Split, int]:
-    """Loads a data set, its images standardised by the training pixels.
+    """Loads "digits", or an image classification data set of TFDS by its name.
 
     Args:
-      name: "digits", or the name of an image classification data set of TFDS.
-      train_size: Training examples to use, the same ones in every run and of every
-        class its share; a smaller set is part of a larger one. None uses all.
+      name: The data set.
+      train_size: How many training examples, the same in every run and of every class
+        its share; a smaller set is part of a larger one. None is all.
       data_dir: Where TFDS keeps its data sets; None is its default.
       download: Whether TFDS may download and prepare what it does not find.
-      quiet: Whether TFDS shows no progress.
+      quiet: Whether TFDS says nothing about it.
 
     Returns:
-      Training and test examples, float32 and int32, and the number of classes.
+      Training and test examples, float32 images standardised by the training pixels
+      and int32 labels; the number of classes.
 
     Raises:
       BadInput: If the data set cannot be had, or has fewer training examples.
@@ -53,7 +57,9 @@ def load(
     if name == "digits":
         train, test, classes = _digits()
     else:
-        train, test, classes = _tfds(name, data_dir, download, quiet)
+        # What TFDS says while it prepares; its bar is switched off below.
+        with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stdout):
+            train, test, classes = _tfds(name, data_dir, download, quiet)
         order = stratified_order(train.labels)
         train = Split(train.images[order], train.labels[order])
     if train_size is not None and train_size > len(train.labels):

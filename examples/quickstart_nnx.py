@@ -2,7 +2,8 @@
 
     python -m examples.quickstart_nnx
 
-SCORE
+trains two hidden layers of 256 units on 1197 digits, 2000 steps of 32, in about 11 s
+of processor time, and names 97.8 % of the other 600.
 """
 
 import jax

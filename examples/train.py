@@ -146,7 +146,7 @@ def run(config: "Config", argv: Sequence[str]) -> None:
         "params": sum(array.size for array in jax.tree.leaves(abstract)),
         "params_sha256": hashlib.sha256(weights).hexdigest(),
         "step_seconds": round(seconds, 3),
-        "examples_per_second": round(int(state.step) * batch_size / seconds),
+        "examples_per_second": round(int(state.step) * batch_size / max(seconds, 1e-6)),
         "train_size": len(train.labels),
         "test_size": len(test.labels),
         "seconds": round(time.perf_counter() - started, 3),

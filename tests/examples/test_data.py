@@ -82,11 +82,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def read(
-    name: str, data_dir: str, download: bool = False
-) -> tuple[data.Split, data.Split, int]:
+def read(name: str, data_dir: str) -> tuple[data.Split, data.Split, int]:
     """What TFDS holds, before it is put in order."""
-    return data._tfds(name, data_dir, download, quiet=True)
+    return data._tfds(name, data_dir, download=False, quiet=True)
 
 
 def sorted_rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -287,9 +285,10 @@ def test_a_data_set_is_prepared_where_it_is_missing(
     monkeypatch.setattr(SmallMnist, "encode", staticmethod(encode))
     monkeypatch.setattr(tfds, "builder", builder)
     monkeypatch.setattr(data, "PREPARATION", ())
-    train, _, _ = read("mnist", str(tmp_path), download=True)
-    np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
+    data.load("mnist", data_dir=str(tmp_path), download=True, quiet=True)
     # Quiet, as it was asked to be.
     assert capfd.readouterr() == ("", "")
+    train, _, _ = read("mnist", str(tmp_path))
+    np.testing.assert_array_equal(sorted_rows(*train), sorted_rows(*upscaled(TRAIN, 0)))
     # A format that is read without TensorFlow.
     assert list(tmp_path.glob("mnist/3.0.1/*.array_record*"))
