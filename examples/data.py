@@ -14,7 +14,7 @@ import numpy as np
 DIGITS_TEST_SIZE = 600
 # What TFDS needs beside itself to encode images and to find checksums of downloads.
 PREPARATION = ("tensorflow", "importlib_resources")
-INSTALL = "pip install '.[tfds]' in the clone"
+INSTALL = "pip install --group tfds (pip 25.1 or newer) in the clone"
 OFFLINE = "or train offline with --dataset digits"
 
 

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         message, status = str(error), 2
     except ImportError as error:
-        needs = "the trainers need pip install '.[examples]' in the clone"
-        message, status = f"{error}; {needs}", 2
+        needs = "pip install --group examples (pip 25.1 or newer) in the clone"
+        message, status = f"{error}; the trainers need {needs}", 2
     except Stopped as stop:
         message, status = stop.args
     # Nobody may be there to read it.

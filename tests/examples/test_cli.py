@@ -329,7 +329,7 @@ def test_a_library_that_is_not_installed(library: str) -> None:
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert library in line
-    assert "pip install '.[examples]'" in line
+    assert "pip install --group examples" in line
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(
