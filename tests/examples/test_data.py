@@ -212,7 +212,7 @@ def test_preparing_without_what_it_needs(
         "find_spec",
         lambda name: None if name in data.PREPARATION else find_spec(name),
     )
-    message = r"needs tensorflow and importlib_resources: pip install '.\[tfds\]'"
+    message = r"needs tensorflow and importlib_resources: pip install --group tfds"
     with pytest.raises(BadInput, match=message):
         data.load("mnist", data_dir=str(tmp_path), download=True)
 
