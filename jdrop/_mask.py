@@ -103,6 +103,11 @@ def sample_mask(
         fewer than two dimensions.
       TypeError: If an argument is of the wrong kind.
 
+    References:
+      Salmon, Moraes, Dror and Shaw, 2011. Parallel random numbers: as easy as 1, 2, 3.
+      https://doi.org/10.1145/2063384.2063405 is the generator; `docs/stream.md` says
+      what is made of it.
+
     Example:
       >>> import jax, jdrop
       >>> mask = jdrop.sample_mask(jax.random.key(0), (4, 1000), 0.25)
@@ -136,6 +141,11 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
     Raises:
       ValueError: If the mask does not fit x, or is a batch of masks.
       TypeError: If x is of an integer or bool dtype.
+
+    References:
+      Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014. Dropout: a
+      simple way to prevent neural networks from overfitting. JMLR 15:1929.
+      https://jmlr.org/papers/v15/srivastava14a.html
 
     Example:
       >>> import jax, jax.numpy as jnp, jdrop
