@@ -153,7 +153,8 @@ class Rate:
         return cls(np.float32(value), int(digit_pairs(threshold(value))))
 
 
-def threshold(value: Any) -> Any:
+# NumPy computes these two where the rate is concrete, and JAX where it is traced.
+def threshold(value: np.float32 | jax.Array) -> Any:
     """The digits of a realised rate below 1, as a fraction of 2^32: a uint32 scalar."""
     xp: Any = jnp if is_traced(value) else np
     below_one = xp.where(value < 1, value, np.float32(0))
