@@ -58,8 +58,8 @@ def floor(rate: float) -> Callable[[Any, Any], Any]:
 def torch_entry(kind: str, shape: tuple[int, ...], dtype: str, rate: float) -> Entry:
     """PyTorch's own kernels on the same shapes, CPU or CUDA, eager as its users run it.
 
-    The adapter in `benchmarks.peers` converts its arrays at every call, so it does not
-    serve for timing. `kind` is that of a case of `benchmarks.ops`.
+    `kind` is that of a case of `benchmarks.ops`. The adapter in `benchmarks.peers` does
+    not serve for timing: it may seed, and it knows neither CUDA nor whole channels.
     """
     import torch
 
