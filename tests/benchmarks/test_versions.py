@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import records, versions, versions_probe
 
-ROWS = versions.load()
+ROWS = records.read(versions.RESULTS)
 
 
 def test_page_shows_what_the_results_say():
