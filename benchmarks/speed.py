@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import pandas as pd
 
-from benchmarks import memory, ops, program, records, train_step
+from benchmarks import exact, ops, records, train_step
 from benchmarks.contestants import absent
 from benchmarks.table import Row, Settings, tidy
 from benchmarks.targets import contests, headline
@@ -37,8 +37,8 @@ SECTIONS: dict[str, tuple[Callable[[Settings], Iterator[Row]], tuple[str, ...]]]
     "calls": (ops.run, ("warm",)),
     "train_step": (train_step.run, ("warm",)),
     "growth": (ops.run, ("warm",)),
-    "memory": (memory.run, ("warm",)),
-    "program": (program.run, ("warm",)),
+    "memory": (exact.run_memory, ("warm",)),
+    "program": (exact.run_program, ("warm",)),
 }
 # By default glibc hands out every buffer above 32 MiB as fresh pages, and the kernel's
 # page faults hide the work that is done on them. With the settings of "warm" the heap

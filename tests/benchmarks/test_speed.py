@@ -10,10 +10,9 @@ import pytest
 
 from benchmarks import (
     contestants,
-    memory,
+    exact,
     ops,
     plots,
-    program,
     records,
     speed,
     train_step,
@@ -174,7 +173,7 @@ def tiny(monkeypatch):
     for library in ("torch", "haiku", "equinox"):
         monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(contestants, "KEYS", ("threefry2x32",))
-    monkeypatch.setattr(memory, "LIBRARIES", ("jdrop",))
+    monkeypatch.setattr(exact, "LIBRARIES", ("jdrop",))
     small, rate = (2, 64), 0.5
     plan = {
         ("ops", "warm"): [
@@ -191,14 +190,14 @@ def tiny(monkeypatch):
     monkeypatch.setattr(ops, "PLAN", plan)
     networks = {"a": (2, (8,), (4,)), "b": (2, (8,), (4,))}
     monkeypatch.setattr(train_step, "NETWORKS", networks)
-    for module in (program, train_step):
+    for module in (exact, train_step):
         monkeypatch.setattr(module, "RATES", (rate,))
-    for module in (ops, memory, program):
+    for module in (ops, exact):
         monkeypatch.setattr(module, "LARGE", small)
     sizes = {"SIZES": [10**4], "BLOCKS": 1, "TOKENS": 4, "WIDTH": 4, "HIDDEN": 8}
     for name, size in (sizes | {"ODD": (2, 33), "RATE": rate}).items():
-        monkeypatch.setattr(memory, name, size)
-    monkeypatch.setattr(program, "COUNTED", (2, 64))
+        monkeypatch.setattr(exact, name, size)
+    monkeypatch.setattr(exact, "COUNTED", (2, 64))
 
 
 @pytest.mark.usefixtures("tiny", "standard_promotion")
