@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -43,7 +44,7 @@ def provenance(module: str, *arguments: str) -> dict[str, Any]:
         "stream": f"{jdrop.STREAM} {fingerprint()}",
         "versions": versions,
         "hardware": {
-            "processor": cpuinfo.get_cpu_info().get("brand_raw", platform.machine()),
+            "processor": _processor(),
             "cores": os.cpu_count(),
             "memory_gib": round(host_bytes() / 2**30, 1),
             "backend": jax.default_backend(),
@@ -141,6 +142,12 @@ def fill(page: str, blocks: Mapping[str, str]) -> str:
             raise ValueError(f"the page has no place for {name!r}: no {begin} {end}")
         page = f"{before}{begin}\n\n{block.strip()}\n\n{end}{after}"
     return page
+
+
+@functools.cache
+def _processor() -> str:
+    """The name of the processor, which takes a second to find."""
+    return str(cpuinfo.get_cpu_info().get("brand_raw", platform.machine()))
 
 
 def _commit() -> str:

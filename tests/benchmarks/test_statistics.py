@@ -44,19 +44,23 @@ def test_record_says_where_it_comes_from(recorded):
     assert tuple(rows.columns) == command.COLUMNS
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("control", "rate", "laws"),
     [
         ("4 rounds", 0.5, {"count in all", "one bit of the row"}),
-        ("repeated lane", 0.1, {"pairs of lanes", "lags along a row"}),
-        ("shifted lanes", 0.9, {"lags along a row", "fold_in: pairs of positions"}),
         ("antithetic words", 0.5, {"counts in rows"}),
         (
             "shared keys",
             0.5,
             {"seeds: lags", "repeated 64-bit blocks", "one bit of the key"},
         ),
-        ("8-digit rate", 0.1, {"count in all"}),
+        slow("repeated lane", 0.1, {"pairs of lanes", "lags along a row"}),
+        slow("shifted lanes", 0.9, {"lags along a row", "fold_in: pairs of positions"}),
+        slow("8-digit rate", 0.1, {"count in all"}),
     ],
 )
 def test_broken_draw_is_caught(control, rate, laws):
