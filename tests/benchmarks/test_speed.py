@@ -178,7 +178,6 @@ def tiny(monkeypatch):
     plan = {
         ("ops", "warm"): [
             Case("forward", small, rate=rate),
-            Case("gradient", small, rate=rate),
             Case("alpha", small, rate=rate),
             Case("channel", (2, 4, 4, 8), rate=rate),
             Case("parts", small, rate=rate),
