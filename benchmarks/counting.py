@@ -16,10 +16,11 @@ from jax.extend.core.primitives import xor_p
 from jax.extend.random import threefry2x32_p
 from jax.stages import Compiled
 
+from jdrop._stream import ROUNDS
+
 Function = Callable[[jax.Array], Any]
 
-# Salmon et al. 2011, section 4.2: the rounds of threefry2x32, as jdrop writes them out.
-ROUNDS = 20
+# Of threefry2x32.
 BLOCK_BITS = 64
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$", re.MULTILINE)

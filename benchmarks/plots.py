@@ -194,11 +194,9 @@ def _table(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     return values.loc[order, rows[columns].astype(str).unique()]
 
 
-def _bars(
-    axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str], **options: Any
-) -> None:
+def _bars(axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str]) -> None:
     """A group of bars for each line of a table, the first one on top."""
-    table.plot.barh(ax=axes, width=0.8, color=colours, **options)
+    table.plot.barh(ax=axes, width=0.8, color=colours)
     if fmt:
         bars: Any
         for bars in axes.containers:

@@ -12,6 +12,8 @@ from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
 # What tells one contest from another.
 CONTEST = ["section", "case", "memory", "shape", "dtype", "rate"]
 NO_PEERS = (FLOOR, NOTHING, "draw", "apply")
+COLUMNS = ["what", "memory", "target", "met", "jdrop", "processor time"]
+COLUMNS += ["flax", "flax, best keys", "best other"]
 # Beyond the caches the time of any pass is linear; a power above this is not.
 POWER = 1.05
 
@@ -73,15 +75,14 @@ def targets() -> Iterator[Target]:
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """The table of targets beside what was measured: rows of `benchmarks.table`.
+    """The table of targets beside what was measured.
 
     It has a line for each target and state of memory in which its figure was measured.
     A target is judged in warm memory; elsewhere `target` and `met` are empty.
     """
     lines = [line for target in targets() for line in _lines(target, rows)]
-    columns = list(_judged("", 1.0, 1.0)) + ["flax", "flax, best keys", "best other"]
-    table = pd.DataFrame([*lines, *_growth(rows)], columns=["memory", *columns])
-    return table[["what", "memory", *columns[1:]]].astype(object).fillna("")
+    table = pd.DataFrame([*lines, *_growth(rows)], columns=COLUMNS)
+    return table.astype(object).fillna("")
 
 
 def contests(rows: pd.DataFrame) -> list[bool]:
@@ -146,7 +147,7 @@ def _growth(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 def _judged(what: str, limit: float, figure: float) -> dict[str, str]:
     met = "yes" if figure <= limit else "**no**"
     texts = {"target": f"{limit:.4g}", "met": met, "jdrop": f"{figure:.3g}"}
-    return {"what": what} | texts | {"processor time": ""}
+    return {"what": what} | texts
 
 
 def _by_name(contest: pd.DataFrame) -> dict[str, float]:
