@@ -35,15 +35,13 @@ TIMEOUT_SECONDS = 1800
 
 
 def main() -> int:
-    """Looks at the libraries and reports.
-
-    Returns:
-      The exit status.
-    """
+    """Looks at the libraries, reports, and returns the exit status."""
     args = parse_arguments()
     if args.here:
         print(json.dumps(look(args.here, args.only)))
         return 0
+    # As the libraries are looked at, so the provenance.
+    jax.config.update("jax_platforms", "cpu")
     found = {name: look_apart(name, args.only) for name in args.peers or PEERS}
     rows = [row for about in found.values() for row in about.pop("rows", [])]
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"cost": float})
@@ -68,17 +66,11 @@ def parse_arguments() -> argparse.Namespace:
     """Reads the command line."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--peers", nargs="+", choices=PEERS, metavar="NAME", help="only these libraries"
-    )
-    parser.add_argument(
-        "--only",
-        default="",
-        metavar="TEXT",
-        help="only cases whose title has this text",
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write")
-    parser.add_argument("--here", choices=PEERS, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--peers", nargs="+", choices=PEERS, metavar="NAME", help="these libraries")
+    add("--only", default="", metavar="TEXT", help="cases with this text in the title")
+    add("--output", type=Path, metavar="DIR", help="where to write")
+    add("--here", choices=PEERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.peers or PEERS
     titles = [c.title for name in names for c in behaviour_page.cases_of(name)]
@@ -113,15 +105,7 @@ def look_apart(name: str, only: str) -> dict[str, Any]:
 
 
 def look(name: str, only: str) -> dict[str, Any]:
-    """Takes a library through its cases, in this process.
-
-    Args:
-      name: A name of `PEERS`.
-      only: Text that the titles of the cases have to contain.
-
-    Returns:
-      The version, the call, and the rows; or why there are none.
-    """
+    """Takes a library through its cases, in this process: its rows, or why not."""
     jax.config.update("jax_num_cpu_devices", DEVICES)
     warnings.simplefilter("ignore")
     try:

@@ -6,15 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.records import NUMBERS
 from benchmarks.timing import Quartiles
 
 Row = dict[str, Any]
 
-LABELS = ("section", "case", "memory", "shape", "dtype", "rate", "contestant", "keys")
-"""What a row is about. Memory is "warm", "fresh" or "device"."""
-NUMBERS = ("rate", "low", "value", "high")
-COLUMNS = (*LABELS, "metric", "unit", *NUMBERS[1:])
-"""Low and high are quartiles; what is exact has none."""
+COLUMNS = ["section", "case", "memory", "shape", "dtype", "rate", "contestant", "keys"]
+COLUMNS += ["metric", "unit", "low", "value", "high"]
+"""Memory is "warm", "fresh" or "device"; low and high are quartiles, if there are."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,7 @@ def quartile_rows(
 
 def tidy(rows: list[Any]) -> pd.DataFrame:
     """Rows as a frame of `COLUMNS`; missing labels are "", missing numbers NaN."""
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     kinds = {name: float if name in NUMBERS else object for name in COLUMNS}
-    return frame.astype(kinds).fillna(dict.fromkeys(set(COLUMNS) - {*NUMBERS}, ""))
+    texts = set(COLUMNS).difference(NUMBERS)
+    return frame.astype(kinds).fillna(dict.fromkeys(texts, ""))
