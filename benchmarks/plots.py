@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from benchmarks import records
 from benchmarks.contestants import NOTHING
 from benchmarks.records import device_name, read, read_sources
+from benchmarks.table import names
 from benchmarks.targets import headline
 
 PAGE = records.ROOT / "docs" / "speed.md"
@@ -186,10 +187,9 @@ def main(words: list[str] | None = None) -> None:
 
 def _table(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     """Figures with a line for each contestant that has a colour, in its order."""
-    names = (rows.contestant + ", " + rows["keys"]).str.removesuffix(", ")
-    names = names.str.removesuffix(", threefry2x32")
-    order = [name for name in COLOURS if name in set(names)]
-    values = rows.assign(names=names).pivot(index="names", columns=columns)["value"]
+    rows = rows.assign(name=names(rows).str.removesuffix(", threefry2x32"))
+    order = [name for name in COLOURS if name in set(rows["name"])]
+    values = rows.pivot(index="name", columns=columns, values="value")
     values.columns = values.columns.astype(str)
     return values.loc[order, rows[columns].astype(str).unique()]
 

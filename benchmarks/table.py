@@ -73,3 +73,8 @@ def tidy(rows: list[Any]) -> pd.DataFrame:
     kinds = {name: float if name in NUMBERS else object for name in COLUMNS}
     texts = set(COLUMNS).difference(NUMBERS)
     return frame.astype(kinds).fillna(dict.fromkeys(texts, ""))
+
+
+def names(rows: pd.DataFrame) -> pd.Series:
+    """The contestants as `row` takes them."""
+    return (rows.contestant + ", " + rows["keys"]).str.removesuffix(", ")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
+from benchmarks.table import names
 
 # What tells one contest from another.
 CONTEST = ["section", "case", "memory", "shape", "dtype", "rate"]
@@ -106,8 +107,7 @@ def _lines(target: Target, rows: pd.DataFrame) -> Iterator[dict[str, str]]:
             continue
         unit = min(figures[name] for name in flax) if target.to_flax else 1.0
         figures = {name: figure / unit for name, figure in figures.items()}
-        own = contest[contest.contestant == "jdrop"]
-        own = own[own["keys"].eq("threefry2x32") & own.metric.eq(target.metric)]
+        own = contest[(names(contest) == JDROP) & (contest.metric == target.metric)]
         busy = _by_name(contest[contest.metric == "cpu ratio"])
         dtype, shape, low, high = own.iloc[0][["dtype", "shape", "low", "high"]]
         what = f"{target.what}, {dtype} {shape}, rate {target.rate}"
@@ -151,15 +151,13 @@ def _judged(what: str, limit: float, figure: float) -> dict[str, str]:
 
 
 def _by_name(contest: pd.DataFrame) -> dict[str, float]:
-    """Figures by the name of the contestant, its kind of key behind a comma."""
-    names = (contest.contestant + ", " + contest["keys"]).str.removesuffix(", ")
-    return dict(zip(names, contest.value, strict=True))
+    return dict(zip(names(contest), contest.value, strict=True))
 
 
 def _peers(figures: dict[str, float]) -> list[str]:
     return [n for n in figures if n not in NO_PEERS and not n.startswith("jdrop")]
 
 
-def _best(figures: dict[str, float], names: list[str]) -> str:
-    best = min(names, key=lambda name: figures[name], default="")
+def _best(figures: dict[str, float], among: list[str]) -> str:
+    best = min(among, key=lambda name: figures[name], default="")
     return f"{figures[best]:.3g} ({best})" if best else ""
