@@ -52,12 +52,12 @@ def slow(*values):
     ("control", "rate", "laws"),
     [
         ("4 rounds", 0.5, {"count in all", "one bit of the row"}),
-        ("antithetic words", 0.5, {"counts in rows"}),
         (
             "shared keys",
             0.5,
             {"seeds: lags", "repeated 64-bit blocks", "one bit of the key"},
         ),
+        slow("antithetic words", 0.5, {"counts in rows"}),
         slow("repeated lane", 0.1, {"pairs of lanes", "lags along a row"}),
         slow("shifted lanes", 0.9, {"lags along a row", "fold_in: pairs of positions"}),
         slow("8-digit rate", 0.1, {"count in all"}),
