@@ -11,11 +11,8 @@ and the exit status is 1 if jdrop breaks a promise of its own.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import shlex
 import subprocess
 import sys
 import warnings
@@ -25,12 +22,12 @@ from typing import Any
 import jax
 import pandas as pd
 
-from benchmarks import behaviour_page
+from benchmarks import behaviour_page, records
 from benchmarks.peers import PEERS
 from benchmarks.probes import plain
 from benchmarks.probes.masks import DEVICES
+from benchmarks.records import ROOT
 
-ROOT = Path(__file__).parent.parent
 CSV = Path("benchmarks", "results", "behaviour.csv")
 PAGE = Path("docs", "behaviour.md")
 COLUMNS = ("case", "library", "expected", "observed", "agrees", "cost")
@@ -38,36 +35,27 @@ TIMEOUT_SECONDS = 1800
 
 
 def main() -> int:
-    """Looks at the libraries and reports.
-
-    Returns:
-      The exit status.
-    """
+    """Looks at the libraries, reports, and returns the exit status."""
     args = parse_arguments()
     if args.here:
         print(json.dumps(look(args.here, args.only)))
         return 0
+    # As the libraries are looked at, so the provenance.
+    jax.config.update("jax_platforms", "cpu")
     found = {name: look_apart(name, args.only) for name in args.peers or PEERS}
     rows = [row for about in found.values() for row in about.pop("rows", [])]
-    csv = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.6g")
-    provenance = {
-        "command": shlex.join(["python", "-m", "benchmarks.behaviour", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "hardware": f"{platform.system()} {platform.machine()}, CPU",
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "libraries": found,
-    }
-    frame = behaviour_page.read(csv)
-    page = behaviour_page.render(frame, provenance)
-    print(page)
+    frame = pd.DataFrame(rows, columns=COLUMNS).astype({"cost": float})
+    source = records.provenance("benchmarks.behaviour", *sys.argv[1:])
+    source["libraries"] = found
+    tables = behaviour_page.tables(frame, source)
+    print("\n\n".join(filter(None, tables.values())))
     if args.output or not (args.peers or args.only):
         output = args.output or ROOT
-        write(output / CSV, csv)
-        write(
-            output / CSV.with_suffix(".json"), json.dumps(provenance, indent=1) + "\n"
-        )
-        write(output / PAGE, page)
+        records.save(output / CSV, frame, {"behaviour": source})
+        page = output / PAGE
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(records.fill((ROOT / PAGE).read_text(), tables))
+        say(f"wrote {output / CSV} and {page}")
     broken = behaviour_page.broken(frame)
     missing = [name for name, about in found.items() if "missing" in about]
     print(json.dumps({"rows": len(frame), "missing": missing, "broken": broken}))
@@ -78,17 +66,11 @@ def parse_arguments() -> argparse.Namespace:
     """Reads the command line."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--peers", nargs="+", choices=PEERS, metavar="NAME", help="only these libraries"
-    )
-    parser.add_argument(
-        "--only",
-        default="",
-        metavar="TEXT",
-        help="only cases whose title has this text",
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write")
-    parser.add_argument("--here", choices=PEERS, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--peers", nargs="+", choices=PEERS, metavar="NAME", help="these libraries")
+    add("--only", default="", metavar="TEXT", help="cases with this text in the title")
+    add("--output", type=Path, metavar="DIR", help="where to write")
+    add("--here", choices=PEERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.peers or PEERS
     titles = [c.title for name in names for c in behaviour_page.cases_of(name)]
@@ -117,21 +99,13 @@ def look_apart(name: str, only: str) -> dict[str, Any]:
         return {"missing": f"stopped with status {done.returncode}: {plain(lines[-1])}"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     for row in found.get("rows", []):
-        if row["agrees"] is False:
+        if row["agrees"] == "False":
             say(f"  {row['case']}: {row['observed']} {row['detail']}")
     return found
 
 
 def look(name: str, only: str) -> dict[str, Any]:
-    """Takes a library through its cases, in this process.
-
-    Args:
-      name: A name of `PEERS`.
-      only: Text that the titles of the cases have to contain.
-
-    Returns:
-      The version, the call, and the rows; or why there are none.
-    """
+    """Takes a library through its cases, in this process: its rows, or why not."""
     jax.config.update("jax_num_cpu_devices", DEVICES)
     warnings.simplefilter("ignore")
     try:
@@ -145,15 +119,10 @@ def look(name: str, only: str) -> dict[str, Any]:
     for case in behaviour_page.cases_of(name):
         if only in case.title:
             about = {"case": case.title, "library": name, "expected": case.expected}
-            rows.append(about | vars(case(peer)))
+            seen = case(peer)
+            agrees = "" if seen.agrees is None else str(seen.agrees)
+            rows.append(about | vars(seen) | {"agrees": agrees})
     return {"version": peer.version, "call": peer.call, "rows": rows}
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file, and its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    say(f"wrote {path}")
 
 
 def say(text: str) -> None:

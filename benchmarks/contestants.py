@@ -3,12 +3,13 @@
 import functools
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 
 from benchmarks.peers import PEERS
+from benchmarks.peers.base import Peer
 from benchmarks.timing import Entry
 
 FLOOR, NOTHING, TORCH = "x * c", "no dropout", "torch"
@@ -30,14 +31,18 @@ class Contestant(NamedTuple):
 
 def gather() -> list[Contestant]:
     """Every library that is installed, with every kind of key."""
-    missing = absent()
-    peers = {name: PEERS[name]() for name in LIBRARIES if name not in missing}
     return [
         Contestant(f"{name}, {kind}", peer.jax_key(1, kind), peer.drop)
-        for name, peer in peers.items()
+        for name, peer in installed(LIBRARIES).items()
         for kind in KEYS
         if _is_known(kind)
     ]
+
+
+def installed(names: Iterable[str]) -> dict[str, Peer]:
+    """The adapters of those libraries that are not absent."""
+    missing = absent()
+    return {name: PEERS[name]() for name in names if name not in missing}
 
 
 def absent() -> list[str]:
@@ -58,8 +63,8 @@ def floor(rate: float) -> Callable[[Any, Any], Any]:
 def torch_entry(kind: str, shape: tuple[int, ...], dtype: str, rate: float) -> Entry:
     """PyTorch's own kernels on the same shapes, CPU or CUDA, eager as its users run it.
 
-    The adapter in `benchmarks.peers` converts its arrays at every call, so it does not
-    serve for timing. `kind` is that of a case of `benchmarks.ops`.
+    `kind` is that of a case of `benchmarks.ops`. The adapter in `benchmarks.peers` does
+    not serve for timing: it may seed, and it knows neither CUDA nor whole channels.
     """
     import torch
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +23,8 @@ from benchmarks.contestants import (
     torch_entry,
 )
 from benchmarks.peers.base import NotOffered
-from benchmarks.table import Row, Settings, enough_memory, quartile_rows, row
+from benchmarks.records import host_bytes
+from benchmarks.table import Row, Settings, quartile_rows, row
 from benchmarks.timing import Entry, compete, compiling, eager, jitted
 
 Shape = tuple[int, ...]
@@ -125,6 +127,15 @@ def run(settings: Settings) -> Iterator[Row]:
         each = OWN_BYTES if case.field == "alone" else PEER_BYTES
         if enough_memory(math.prod(case.shape) * each, case):
             yield from contest(case, settings)
+
+
+def enough_memory(needed: int, what: object) -> bool:
+    """Whether bytes fit into three quarters of the memory; says so if they do not."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if needed <= 0.75 * stats.get("bytes_limit", host_bytes()):
+        return True
+    print(f"left out, not enough memory: {what}", file=sys.stderr)
+    return False
 
 
 def contest(case: Case, settings: Settings) -> Iterator[Row]:

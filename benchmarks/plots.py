@@ -7,7 +7,6 @@ targets into `docs/speed.md`. It writes a PNG for each figure beside the run, or
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +18,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import records
 from benchmarks.contestants import NOTHING
-from benchmarks.speed import RESULTS, ROOT
-from benchmarks.table import device_name, read, read_sources
+from benchmarks.records import device_name, read, read_sources
+from benchmarks.table import names
 from benchmarks.targets import headline
 
-PAGE = ROOT / "docs" / "speed.md"
-MARKERS = ("<!-- python -m benchmarks.plots -->", "<!-- end -->")
+PAGE = records.ROOT / "docs" / "speed.md"
 # jdrop stands out; those of Flax are related; all differ in grey as well.
 COLOURS = {
     "jdrop": "#c8102e",
@@ -145,17 +144,12 @@ def source(path: Path) -> str:
     return "; ".join(" and ".join(sorted(fact)) for fact in facts)
 
 
-def render(page: str, path: Path) -> str:
-    """Puts the table and the figures of a run between the markers of a page."""
-    before, _, rest = page.partition(MARKERS[0])
-    _, _, after = rest.partition(MARKERS[1])
-    table = headline(read(path)).to_markdown(index=False, tablefmt="github")
-    # Padded, one new figure would change every line.
-    table = re.sub("-{3,}", "---", re.sub(" +", " ", table))
+def block(path: Path) -> dict[str, str]:
+    """The table and the figures of a run, as the page shows them."""
     link = f"../benchmarks/results/{path.stem}"
     images = "\n".join(f"![{name}]({link}-{name}.png)" for name in FIGURES)
-    parts = [MARKERS[0], f"{source(path)}:", table, images, MARKERS[1]]
-    return before + "\n\n".join(parts) + after
+    table = records.table(headline(read(path)))
+    return {"results": f"{source(path)}:\n\n{table}\n\n{images}"}
 
 
 def newest(folder: Path) -> Path:
@@ -176,7 +170,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, nargs="?", help="what benchmarks.speed wrote")
     parser.add_argument("--out", type=Path, help="the folder where the figures go")
     options = parser.parse_args(words)
-    path = options.run or newest(RESULTS)
+    path = options.run or newest(records.RESULTS)
     folder = options.out or path.parent
     folder.mkdir(parents=True, exist_ok=True)
     # Without a display.
@@ -186,26 +180,23 @@ def main(words: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"{path} is not a run of benchmarks.speed: {error}")
     if not options.run and not options.out:
-        PAGE.write_text(render(PAGE.read_text(), path))
+        PAGE.write_text(records.fill(PAGE.read_text(), block(path)))
         drawn.append(PAGE)
     print(*drawn, sep="\n")
 
 
 def _table(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     """Figures with a line for each contestant that has a colour, in its order."""
-    names = (rows.contestant + ", " + rows["keys"]).str.removesuffix(", ")
-    names = names.str.removesuffix(", threefry2x32")
-    order = [name for name in COLOURS if name in set(names)]
-    values = rows.assign(names=names).pivot(index="names", columns=columns)["value"]
+    rows = rows.assign(name=names(rows).str.removesuffix(", threefry2x32"))
+    order = [name for name in COLOURS if name in set(rows["name"])]
+    values = rows.pivot(index="name", columns=columns, values="value")
     values.columns = values.columns.astype(str)
     return values.loc[order, rows[columns].astype(str).unique()]
 
 
-def _bars(
-    axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str], **options: Any
-) -> None:
+def _bars(axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str]) -> None:
     """A group of bars for each line of a table, the first one on top."""
-    table.plot.barh(ax=axes, width=0.8, color=colours, **options)
+    table.plot.barh(ax=axes, width=0.8, color=colours)
     if fmt:
         bars: Any
         for bars in axes.containers:

@@ -1,11 +1,19 @@
-"""Results as CSV under a header that says how they came about, and tables on pages."""
+"""Results: rows as CSV, where they come from as JSON beside it, and tables on pages."""
 
+import contextlib
 import datetime
+import functools
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cpuinfo
 import jax
@@ -14,20 +22,34 @@ import pandas as pd
 
 import jdrop
 
-ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+PACKAGES = ("jax", "jaxlib", "flax", "equinox", "dm-haiku", "torch", "numpy", "scipy")
+
+NUMBERS = ["rate", "low", "value", "high", "cost", "p_values", "p_value"]
+"""Columns that are not text."""
 
 
-def provenance(command: str) -> dict[str, str]:
-    """The command, the date, the versions, the stream and the hardware of a run."""
-    packages = ("jax", "jaxlib", "numpy", "scipy")
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+def provenance(module: str, *arguments: str) -> dict[str, Any]:
+    """When, where and with which versions `python -m module arguments` runs."""
+    versions = {"python": platform.python_version(), "jdrop": jdrop.__version__}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {
-        "command": command,
+        "command": shlex.join(["python", "-m", module, *arguments]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": ", ".join([f"python {platform.python_version()}", *versions]),
+        "commit": _commit(),
         "stream": f"{jdrop.STREAM} {fingerprint()}",
-        "hardware": f"{cpuinfo.get_cpu_info()['brand_raw']}, {os.cpu_count()} cores",
+        "versions": versions,
+        "hardware": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(host_bytes() / 2**30, 1),
+            "backend": jax.default_backend(),
+            "device": jax.devices()[0].device_kind,
+        },
     }
 
 
@@ -37,22 +59,76 @@ def fingerprint() -> str:
     return hashlib.sha256(np.asarray(mask.words, "<u4").tobytes()).hexdigest()[:16]
 
 
-def save(path: Path, header: dict[str, str], rows: pd.DataFrame) -> None:
-    """Writes rows under a header, whole or not at all."""
-    lines = [f"# {name}: {text}\n" for name, text in header.items()]
+def host_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def device_name(hardware: Mapping[str, Any]) -> str:
+    """The processor and its cores, or the accelerator."""
+    if hardware["backend"] == "cpu":
+        return f"{hardware['processor']}, {hardware['cores']} cores"
+    return str(hardware["device"])
+
+
+def save(path: Path, rows: pd.DataFrame, sources: Mapping[str, Any]) -> None:
+    """Writes rows, and the provenance of each section of them.
+
+    Sections that the file has and these rows have not are kept, so that some can be
+    measured again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and "section" in rows:
+        old = read(path)
+        rows = pd.concat([old[~old.section.isin(rows.section.unique())], rows])
+        rows = rows.sort_values("section", kind="stable")
+        sources = read_sources(path) | dict(sources)
+    # Whole or not at all.
     draft = path.with_suffix(".tmp")
-    draft.write_text("".join(lines) + rows.to_csv(index=False))
+    rows.to_csv(draft, index=False, float_format="%.12g")
     draft.replace(path)
+    path.with_suffix(".json").write_text(json.dumps(sources, indent=1) + "\n")
 
 
-def load(path: Path) -> tuple[dict[str, str], pd.DataFrame]:
-    """Reads the header and the rows."""
-    lines = [line for line in path.read_text().splitlines() if line.startswith("# ")]
-    header = dict(line.removeprefix("# ").split(": ", 1) for line in lines)
-    return header, pd.read_csv(path, skiprows=len(lines), keep_default_na=False)
+def read(path: Path) -> pd.DataFrame:
+    """The rows: text, as "nan" is an outcome too, and numbers, NaN where missing."""
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    numbers = rows.columns.intersection(NUMBERS)
+    return rows.astype(object).assign(**rows[numbers].apply(pd.to_numeric))
 
 
-def fill(page: str, blocks: dict[str, str]) -> str:
+def read_sources(path: Path) -> dict[str, Any]:
+    """The provenance of each section of a CSV."""
+    found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+    return found
+
+
+def runs(sources: Mapping[str, Any]) -> pd.DataFrame:
+    """A row for each command that made a CSV."""
+    rows = [
+        (
+            f"`{source['command']}`",
+            source["date"],
+            ", ".join(map(" ".join, source["versions"].items())),
+            device_name(source["hardware"]),
+        )
+        for source in sources.values()
+    ]
+    return pd.DataFrame(rows, columns=["command", "date", "versions", "hardware"])
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Rows as Markdown, unpadded, or one new figure would change every line."""
+    cells = rows.map(
+        lambda cell: f"{cell:.3g}" if isinstance(cell, float) else str(cell)
+    )
+    cells = cells.map(lambda text: text.replace("|", "\\|"))
+    # A hash such as 1e367825 is not a number.
+    text = cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+    return re.sub("-{3,}", "---", re.sub(" +", " ", text))
+
+
+def fill(page: str, blocks: Mapping[str, str]) -> str:
     """The page with each block between the two comments of its name.
 
     Raises:
@@ -61,8 +137,25 @@ def fill(page: str, blocks: dict[str, str]) -> str:
     for name, block in blocks.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
-        old, found, after = rest.partition(end)
+        _, found, after = rest.partition(end)
         if not found:
             raise ValueError(f"the page has no place for {name!r}: no {begin} {end}")
         page = f"{before}{begin}\n\n{block.strip()}\n\n{end}{after}"
     return page
+
+
+@functools.cache
+def _processor() -> str:
+    """The name of the processor, which takes a second to find."""
+    return str(cpuinfo.get_cpu_info().get("brand_raw", platform.machine()))
+
+
+def _commit() -> str:
+    """The commit of this tree, marked where files have been changed since."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.check_output(
+            command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL, timeout=10
+        ).strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -11,10 +11,11 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,13 @@ from typing import Any
 import jax
 import pandas as pd
 
-from benchmarks import memory, ops, program, train_step
+from benchmarks import exact, ops, records, train_step
 from benchmarks.contestants import absent
-from benchmarks.table import Row, Settings, file_name, provenance, tidy, write
+from benchmarks.table import Row, Settings, tidy
 from benchmarks.targets import contests, headline
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 # A quick run is not for keeping.
-TRIALS = ROOT / "build" / "speed"
+TRIALS = records.ROOT / "build" / "speed"
 
 # By section: what measures it, and the states of memory it is measured in.
 SECTIONS: dict[str, tuple[Callable[[Settings], Iterator[Row]], tuple[str, ...]]] = {
@@ -38,8 +37,8 @@ SECTIONS: dict[str, tuple[Callable[[Settings], Iterator[Row]], tuple[str, ...]]]
     "calls": (ops.run, ("warm",)),
     "train_step": (train_step.run, ("warm",)),
     "growth": (ops.run, ("warm",)),
-    "memory": (memory.run, ("warm",)),
-    "program": (program.run, ("warm",)),
+    "memory": (exact.run_memory, ("warm",)),
+    "program": (exact.run_program, ("warm",)),
 }
 # By default glibc hands out every buffer above 32 MiB as fresh pages, and the kernel's
 # page faults hide the work that is done on them. With the settings of "warm" the heap
@@ -102,7 +101,8 @@ def measure(settings: Settings) -> Measured:
             elapsed = f"{time.monotonic() - start:6.1f} s"
             print(elapsed, settings.section, state, about, file=sys.stderr, flush=True)
     found = {"seconds": {state: round(time.monotonic() - start, 1)}}
-    return rows, provenance() | found | {"left out": absent()}
+    source = records.provenance("benchmarks.speed", *sys.argv[1:])
+    return rows, source | found | {"left out": absent()}
 
 
 def in_a_process(settings: Settings) -> Measured:
@@ -150,7 +150,7 @@ def main(
       The exit status: 1 if a section failed, whose earlier results are then kept.
     """
     options = arguments(words)
-    folder = options.out or (TRIALS if options.quick else RESULTS)
+    folder = options.out or (TRIALS if options.quick else records.RESULTS)
     start, measured, failed, path = time.monotonic(), tidy([]), [], None
     for section in options.only:
         try:
@@ -162,7 +162,7 @@ def main(
         # Written section by section: what is measured is not lost.
         suffix = "-quick.csv" if options.quick else ".csv"
         path = folder / (file_name(source["hardware"]) + suffix)
-        write(path, tidy(rows), {section: source})
+        records.save(path, tidy(rows), {section: source})
         measured = pd.concat([measured, tidy(rows)], ignore_index=True)
     table, won = headline(measured), contests(measured)
     widths = list(TERMINAL.values())
@@ -179,6 +179,12 @@ def main(
     }
     print(json.dumps(line))
     return 1 if failed else 0
+
+
+def file_name(hardware: Mapping[str, Any]) -> str:
+    """A name for the files of a measurement, such as "speed-amd-epyc-2-cores"."""
+    name = records.device_name(hardware).lower()
+    return "speed-" + re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
 def _set_environment(variables: dict[str, str]) -> None:

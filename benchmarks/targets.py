@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
+from benchmarks.table import names
 
 # What tells one contest from another.
 CONTEST = ["section", "case", "memory", "shape", "dtype", "rate"]
 NO_PEERS = (FLOOR, NOTHING, "draw", "apply")
+COLUMNS = ["what", "memory", "target", "met", "jdrop", "processor time"]
+COLUMNS += ["flax", "flax, best keys", "best other"]
 # Beyond the caches the time of any pass is linear; a power above this is not.
 POWER = 1.05
 
@@ -73,15 +76,14 @@ def targets() -> Iterator[Target]:
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """The table of targets beside what was measured: rows of `benchmarks.table`.
+    """The table of targets beside what was measured.
 
     It has a line for each target and state of memory in which its figure was measured.
     A target is judged in warm memory; elsewhere `target` and `met` are empty.
     """
     lines = [line for target in targets() for line in _lines(target, rows)]
-    columns = list(_judged("", 1.0, 1.0)) + ["flax", "flax, best keys", "best other"]
-    table = pd.DataFrame([*lines, *_growth(rows)], columns=["memory", *columns])
-    return table[["what", "memory", *columns[1:]]].astype(object).fillna("")
+    table = pd.DataFrame([*lines, *_growth(rows)], columns=COLUMNS)
+    return table.astype(object).fillna("")
 
 
 def contests(rows: pd.DataFrame) -> list[bool]:
@@ -105,8 +107,7 @@ def _lines(target: Target, rows: pd.DataFrame) -> Iterator[dict[str, str]]:
             continue
         unit = min(figures[name] for name in flax) if target.to_flax else 1.0
         figures = {name: figure / unit for name, figure in figures.items()}
-        own = contest[contest.contestant == "jdrop"]
-        own = own[own["keys"].eq("threefry2x32") & own.metric.eq(target.metric)]
+        own = contest[(names(contest) == JDROP) & (contest.metric == target.metric)]
         busy = _by_name(contest[contest.metric == "cpu ratio"])
         dtype, shape, low, high = own.iloc[0][["dtype", "shape", "low", "high"]]
         what = f"{target.what}, {dtype} {shape}, rate {target.rate}"
@@ -146,19 +147,17 @@ def _growth(rows: pd.DataFrame) -> Iterator[dict[str, str]]:
 def _judged(what: str, limit: float, figure: float) -> dict[str, str]:
     met = "yes" if figure <= limit else "**no**"
     texts = {"target": f"{limit:.4g}", "met": met, "jdrop": f"{figure:.3g}"}
-    return {"what": what} | texts | {"processor time": ""}
+    return {"what": what} | texts
 
 
 def _by_name(contest: pd.DataFrame) -> dict[str, float]:
-    """Figures by the name of the contestant, its kind of key behind a comma."""
-    names = (contest.contestant + ", " + contest["keys"]).str.removesuffix(", ")
-    return dict(zip(names, contest.value, strict=True))
+    return dict(zip(names(contest), contest.value, strict=True))
 
 
 def _peers(figures: dict[str, float]) -> list[str]:
     return [n for n in figures if n not in NO_PEERS and not n.startswith("jdrop")]
 
 
-def _best(figures: dict[str, float], names: list[str]) -> str:
-    best = min(names, key=lambda name: figures[name], default="")
+def _best(figures: dict[str, float], among: list[str]) -> str:
+    best = min(among, key=lambda name: figures[name], default="")
     return f"{figures[best]:.3g} ({best})" if best else ""

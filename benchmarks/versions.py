@@ -16,11 +16,6 @@ MASKS = ["jdrop", "flax.linen"]
 WORKS = "works"
 
 
-def load() -> pd.DataFrame:
-    """The rows: a pair of releases, what was looked at, and what came of it."""
-    return pd.read_csv(RESULTS, dtype=str, keep_default_na=False)
-
-
 def tables(rows: pd.DataFrame) -> dict[str, str]:
     """The tables of the page."""
     # Also where nothing could be installed, or the probe died.
@@ -28,10 +23,10 @@ def tables(rows: pd.DataFrame) -> dict[str, str]:
     failed = judged[judged.result != WORKS]
     return {
         "supported": f"**{supported(rows, failed)}.**",
-        "checks": _markdown(check_table(rows)),
+        "checks": records.table(check_table(rows)),
         "failures": _failure_list(failed),
         "count": count_masks(rows),
-        "masks": _markdown(mask_table(rows)),
+        "masks": records.table(mask_table(rows)),
     }
 
 
@@ -88,14 +83,9 @@ def _failure_list(failed: pd.DataFrame) -> str:
     )
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    # A hash such as 1e367825 is not a number.
-    return str(table.to_markdown(index=False, disable_numparse=True))
-
-
 def main() -> None:
     """Writes the page."""
-    PAGE.write_text(records.fill(PAGE.read_text(), tables(load())))
+    PAGE.write_text(records.fill(PAGE.read_text(), tables(records.read(RESULTS))))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ CASES = (
     Case("rate NaN, x = 1", ERROR, lambda p: with_slope(p, lambda x: drop(p, NAN, x))),
     Case("rate 1", NOTHING, lambda p: with_slope(p, lambda x: drop(p, 1.0, x))),
     Case("rate 1, x = inf", "0", lambda peer: drop(peer, 1.0, ones(peer) * np.inf)),
+    Case("rate 1, no key", "0", lambda peer: peer.drop(None, ones(peer), 1.0)),
     Case("rate 0, no key", "x", _rate_zero),
     Case("an array of rates, one a column", "works, or an error", _array_of_rates),
     Case("traced rate 0.3", "the static mask", _traced_rate),

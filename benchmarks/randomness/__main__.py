@@ -28,10 +28,7 @@ from benchmarks.randomness.laws import holm
 from jdrop._stream import ROUNDS
 
 PAGE = records.ROOT / "docs" / "statistics.md"
-LAWS, DIEHARDER, TESTU01 = (
-    records.RESULTS / f"randomness-{name}.csv"
-    for name in ("laws", "dieharder", "testu01")
-)
+RESULTS = records.RESULTS / "randomness.csv"
 
 FAMILY_WISE = 0.01
 """Bound on the probability that any p-value of a whole run fails by chance."""
@@ -46,8 +43,8 @@ DIEHARDER_CONTROLS = (("8 rounds", "row"), ("8 rounds", "rows"), ("4 rounds", "r
 TESTU01_ROUNDS = (8, 9, 10, 12, 13, ROUNDS)
 TESTU01_LAYOUTS = ("row", "rows", "lanes")
 
-COLUMNS = ("draw", "layout", "test", "parameter", "p_values", "p_value")
-"""Of all results; `p_value` sums up so many `p_values` (Bonferroni)."""
+COLUMNS = ("section", "draw", "layout", "test", "parameter", "p_values", "p_value")
+"""Of the results; `p_value` sums up so many `p_values` (Bonferroni)."""
 
 Row = tuple[str, str, str, str, int, float]
 
@@ -95,40 +92,33 @@ def _summed_up(draw: str, layout: str, outcome: batteries.Outcome) -> Row:
     return draw, layout, test, parameter, len(found), batteries.combine(found)
 
 
-RUNS = {
-    "laws": (LAWS, run_laws),
-    "dieharder": (DIEHARDER, run_dieharder),
-    "testu01": (TESTU01, run_testu01),
-}
+RUNS = {"laws": run_laws, "dieharder": run_dieharder, "testu01": run_testu01}
 
 
 def record(name: str) -> None:
     """Runs one source of evidence and replaces what is recorded of it."""
-    path, run = RUNS[name]
     rows = []
-    for row in run():
+    for row in RUNS[name]():
         print(*row, sep="\t", flush=True)
-        rows.append((*row[:-1], float(f"{row[-1]:.6g}")))
-    header = records.provenance(f"python -m benchmarks.randomness {name}")
-    records.save(path, header, pd.DataFrame(rows, columns=COLUMNS))
+        rows.append((name, *row))
+    source = records.provenance("benchmarks.randomness", name)
+    records.save(RESULTS, pd.DataFrame(rows, columns=COLUMNS), {name: source})
 
 
 def tables() -> dict[str, str]:
     """The tables of the page, from what is recorded."""
-    found = {name: records.load(path) for name, (path, _) in RUNS.items()}
-    runs = pd.DataFrame([header for header, _ in found.values()])
-    laws, dieharder, testu01 = (judged(rows) for _, rows in found.values())
+    rows = records.read(RESULTS)
+    laws, dieharder, testu01 = (judged(rows[rows.section == name]) for name in RUNS)
+    smallest = testu01.pivot_table("adjusted", "layout", "draw", "min", sort=False)
     return {
-        "runs": _markdown(runs.drop(columns="stream")),
+        "runs": records.table(records.runs(records.read_sources(RESULTS))),
         "verdict": _verdict(laws),
-        "laws": _markdown(_by_law(laws)),
-        "controls": _markdown(_by_draw(laws[laws.draw != "sound"])),
-        "sensitivity": _markdown(sensitivity(evidence.FULL)),
+        "laws": records.table(_by_law(laws)),
+        "controls": records.table(_by_draw(laws[laws.draw != "sound"], ["draw"])),
+        "sensitivity": records.table(sensitivity(evidence.FULL)),
         "dieharder verdict": _verdict(dieharder),
-        "dieharder": _markdown(_by_draw(dieharder)),
-        "testu01": _markdown(
-            testu01.pivot_table("adjusted", "layout", "draw", "min", sort=False)
-        ),
+        "dieharder": records.table(_by_draw(dieharder, ["draw", "layout"])),
+        "testu01": records.table(smallest.reset_index()),
     }
 
 
@@ -155,16 +145,16 @@ def _by_law(rows: pd.DataFrame) -> pd.DataFrame:
     ).set_axis(["rates", "smallest p", "adjusted (Holm)"], axis=1)
     caught = rows[rows.failed].groupby("test").draw.agg(", ".join)
     table["controls that fail it"] = caught.reindex(table.index).fillna("none")
-    return table.rename_axis("law")
+    return table.rename_axis("law").reset_index()
 
 
-def _by_draw(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many tests each draw and layout fails, and the strongest of them."""
-    found = rows.groupby(["draw", "layout"], sort=False)
-    worst = rows.loc[found.p_value.idxmin()].set_index(["draw", "layout"])
+def _by_draw(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """How many tests each draw, on each layout, fails, and the strongest of them."""
+    found = rows.groupby(names, sort=False)
+    worst = rows.loc[found.p_value.idxmin()].set_index(names)
     failed = found.failed.agg(["sum", "size"]).astype(str).agg(" of ".join, axis=1)
     table = pd.DataFrame({"tests failed": failed, "the strongest": worst.test})
-    return table.assign(**{"adjusted p": worst.adjusted})
+    return table.assign(**{"adjusted p": worst.adjusted}).reset_index()
 
 
 def sensitivity(sizes: evidence.Sizes) -> pd.DataFrame:
@@ -174,16 +164,10 @@ def sensitivity(sizes: evidence.Sizes) -> pd.DataFrame:
     tests = 23 * len(evidence.RATES) + 1
     alone, pooled = stats.norm.isf(FAMILY_WISE / 2 / tests / np.array([1, lags]))
     p = np.minimum(evidence.RATES, 1 - np.array(evidence.RATES))
-    table = pd.DataFrame({"rate": evidence.RATES}).set_index("rate")
+    table = pd.DataFrame({"rate": evidence.RATES})
     table["error of the rate"] = alone * np.sqrt(p * (1 - p) / bits)
     table["correlation at one lag"] = pooled * np.sqrt((1 + p) / (1 - p) / (bits / 2))
     return table
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    table = table.reset_index()
-    filled = [name for name in table if name != "index" and (table[name] != "").any()]
-    return str(table[filled].to_markdown(index=False, floatfmt=".3g"))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -194,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_, run) in RUNS.items():
+    for name, run in RUNS.items():
         commands.add_parser(name, help=run.__doc__)
     commands.add_parser("report", help="Write the tables of the page.")
     stream = commands.add_parser(

@@ -2,15 +2,14 @@
 
 import json
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pandas as pd
 import pytest
 
-from benchmarks import behaviour, behaviour_page
-from benchmarks.behaviour_page import DROPOUT, TABLES, broken, cases_of, read, render
+from benchmarks import behaviour, behaviour_page, records
+from benchmarks.behaviour_page import DROPOUT, TABLES, broken, cases_of
 from benchmarks.counting import residual_bits, stream_bits, threefry_bits
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import Peer, only
@@ -18,7 +17,6 @@ from benchmarks.peers.jax_libraries import JaxPeer
 from benchmarks.probes import Case, Observation, number, plain, values
 from benchmarks.probes.outputs import FAMILY
 
-ROOT = Path(behaviour.__file__).parent.parent
 CASES = {case.title: case for case in (*DROPOUT, *FAMILY)}
 # jdrop has neither; what the fingerprint is, the golden vectors pin.
 UNJUDGED = {
@@ -39,7 +37,7 @@ PROMISES = (
     "x over 8 devices, automatic axes",
     "random bits drawn per element, rate 0.1",
 )
-ROW = {"case": "rate 1", "expected": "0, gradient 0", "cost": ""}
+ROW = {"case": "rate 1", "expected": "0, gradient 0"}
 
 
 def promise(title):
@@ -59,7 +57,9 @@ def test_jdrop_keeps_its_promises(title):
 def test_titles_are_told_apart():
     assert len(CASES) == len(DROPOUT) + len(FAMILY)
     assert CASES.keys() >= UNJUDGED | set(PROMISES)
-    assert {name for table in TABLES for name in table.libraries} == PEERS.keys()
+    assert {
+        name for table in TABLES.values() for name in table.libraries
+    } == PEERS.keys()
 
 
 @pytest.mark.usefixtures("standard_promotion")
@@ -180,40 +180,41 @@ def test_counts():
     assert stream_bits(twice, jnp.ones((8, 16), jnp.int32)) == 128
 
 
-def row(library, observed, agrees, cost=""):
+def row(library, observed, agrees, cost=float("nan")):
     words = {"library": library, "observed": observed, "agrees": agrees}
     return ROW | words | {"cost": cost}
 
 
-def test_page_marks_failures_and_names_who_does_better():
+def test_tables_mark_failures_and_name_who_does_better():
     rows = [row("jdrop", "1|2", "False"), row("flax.linen", "0", "True")]
-    about = {"command": "look", "date": "2020-01-01", "hardware": "here"}
-    about |= {"python": "3.11", "jax": "1"}
-    about["libraries"] = {
+    source = records.provenance("benchmarks.behaviour")
+    source["libraries"] = {
         "jdrop": {"version": "1", "call": "f(x)"},
         "haiku": {"missing": "not installed"},
     }
-    page = " ".join(render(pd.DataFrame(rows), about).split())
-    assert "| rate 1 | 0, gradient 0 | ✗ 1\\|2 | 0 |" in page
-    assert "| haiku | - | not installed |" in page
-    assert page.endswith("- rate 1: jdrop 1|2; flax.linen 0.")
+    tables = behaviour_page.tables(pd.DataFrame(rows), source)
+    assert "| rate 1 | 0, gradient 0 | ✗ 1\\|2 | 0 |" in tables["functions"]
+    assert "| haiku | - | not installed |" in tables["libraries"]
+    assert tables["better"] == "- rate 1: jdrop 1|2; flax.linen 0."
+    assert tables["family"] == ""
     assert broken(pd.DataFrame(rows)) == ["jdrop: rate 1: 1|2"]
 
 
-@pytest.mark.parametrize(("cost", "names"), [("0.5", ["torch"]), ("1", [])])
+@pytest.mark.parametrize(("cost", "names"), [(0.5, ["torch"]), (1.0, [])])
 def test_a_lower_cost_is_better(cost, names):
-    rows = [row("jdrop", "a", "True", "1"), row("torch", "b", "True", cost)]
+    rows = [row("jdrop", "a", "True", 1.0), row("torch", "b", "True", cost)]
     assert list(behaviour_page.better(pd.DataFrame(rows)).library) == names
     assert not broken(pd.DataFrame(rows))
 
 
-def test_page_is_what_the_results_render_to():
-    rows = read((ROOT / behaviour.CSV).read_text())
-    about = json.loads((ROOT / behaviour.CSV).with_suffix(".json").read_text())
-    assert (ROOT / behaviour.PAGE).read_text() == render(rows, about)
+def test_page_shows_what_the_results_say():
+    csv = records.ROOT / behaviour.CSV
+    rows, source = records.read(csv), records.read_sources(csv)["behaviour"]
+    page = (records.ROOT / behaviour.PAGE).read_text()
+    assert records.fill(page, behaviour_page.tables(rows, source)) == page
     assert broken(rows) == []
-    assert about["libraries"].keys() == PEERS.keys()
-    for name, library in about["libraries"].items():
+    assert list(source["libraries"]) == list(PEERS)
+    for name, library in source["libraries"].items():
         found = rows[rows.library == name]
         expected = [] if "missing" in library else cases_of(name)
         assert list(found.case) == [case.title for case in expected]
@@ -232,17 +233,17 @@ def test_command_writes_rows_and_page(monkeypatch, capsys, tmp_path):
     assert status == 0
     last = json.loads(printed.out.splitlines()[-1])
     assert last == {"rows": 1, "missing": [], "broken": []}
-    rows = read((tmp_path / behaviour.CSV).read_text())
-    assert rows.to_dict("records") == [
-        {
-            **{"case": "rate -0.5, x = 1", "library": "jdrop"},
-            **{"expected": "an error", "observed": "ValueError"},
-            **{"agrees": "True", "cost": ""},
-        }
-    ]
-    page = (tmp_path / behaviour.PAGE).read_text()
-    assert "| rate -0.5, x = 1 | an error | ValueError |" in " ".join(page.split())
-    assert page in printed.out
+    rows = records.read(tmp_path / behaviour.CSV)
+    [found] = rows.drop(columns="cost").to_dict("records")
+    assert found == {
+        **{"case": "rate -0.5, x = 1", "library": "jdrop", "expected": "an error"},
+        **{"observed": "ValueError", "agrees": "True"},
+    }
+    line = "| rate -0.5, x = 1 | an error | ValueError |"
+    assert line in (tmp_path / behaviour.PAGE).read_text()
+    assert line in printed.out
+    source = records.read_sources(tmp_path / behaviour.CSV)["behaviour"]
+    assert source["libraries"]["jdrop"]["call"] == "jdrop.dropout(key, x, rate)"
 
 
 @pytest.mark.parametrize("agrees", [False, True])

@@ -11,8 +11,13 @@ from cases import CASES
 from jax import lax
 
 import jdrop
-from benchmarks.counting import stream_bits, threefry_bits
-from benchmarks.program import ROUND, fused_draws, text_of
+from benchmarks.counting import (
+    ROUND,
+    fused_draws,
+    stream_bits,
+    text_of,
+    threefry_bits,
+)
 from jdrop._stream import LANES, threefry2x32, words_shape
 
 KEY = jax.random.key(0)

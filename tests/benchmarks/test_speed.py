@@ -8,10 +8,19 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmarks import contestants, memory, ops, plots, program, speed, train_step
+from benchmarks import (
+    contestants,
+    exact,
+    ops,
+    plots,
+    records,
+    speed,
+    train_step,
+)
 from benchmarks.contestants import FLAX, FLOOR, JDROP
 from benchmarks.ops import Case
-from benchmarks.table import quartile_rows, read, read_sources, row, tidy, write
+from benchmarks.records import read, read_sources, save
+from benchmarks.table import quartile_rows, row, tidy
 from benchmarks.targets import contests, headline, targets
 
 PHILOX = "flax.linen, philox4x32"
@@ -66,35 +75,17 @@ def test_memory_settings_belong_to_the_warm_state_alone(monkeypatch):
     assert speed.environment("fresh")["JAX_ENABLE_COMPILATION_CACHE"] == "false"
 
 
-def test_rows_come_back_from_csv_as_they_were(tmp_path):
-    path = tmp_path / "new" / "speed.csv"
-    exact = row(FLAX, "kept", 17179869957, "B", (16, 5), section="memory")
-    rows = tidy([*contest({FLOOR: 1.0, JDROP: 1.23456, "torch": 1e-5}), exact])
-    write(path, rows, {"ops": SOURCE, "memory": SOURCE})
-    kept = read(path)
-    columns = list(rows.columns)
-    pd.testing.assert_frame_equal(
-        kept.sort_values(columns, ignore_index=True),
-        rows.sort_values(columns, ignore_index=True),
-    )
-    [jdrop_time] = kept[(kept.contestant == "jdrop") & (kept.metric == "time")].value
-    assert jdrop_time == 1.235
-    assert kept[kept.section == "memory"].value.item() == 17179869957
-    assert list(kept[kept.contestant == "torch"]["keys"].unique()) == [""]
-
-
-def test_a_section_measured_again_replaces_its_rows_alone(tmp_path):
+def test_rows_are_tidy_and_a_run_says_where_it_comes_from(tmp_path):
     path = tmp_path / "speed.csv"
-    other = row(JDROP, "kept", 1, "B", section="memory")
-    write(
-        path, tidy([*contest({JDROP: 1.0}), other]), {"ops": SOURCE, "memory": SOURCE}
-    )
+    exact = row(FLAX, "kept", 17179869957, "B", (16, 5), section="memory")
+    rows = tidy([exact, *contest({FLOOR: 1.0, JDROP: 1.23456, "torch": 1e-5})])
     later = SOURCE | {"date": "2026-02-02"}
-    write(path, tidy(contest({JDROP: 2.0})), {"ops": later})
-    rows = read(path)
-    assert set(rows[rows.section == "ops"].value) == {2.0}
-    assert len(rows[rows.section == "memory"]) == 1
-    assert read_sources(path) == {"ops": later, "memory": SOURCE}
+    save(path, rows, {"memory": SOURCE, "ops": later})
+    pd.testing.assert_frame_equal(read(path), rows)
+    # Four digits, and no keys where a library has none.
+    [seconds] = rows[(rows.contestant == "jdrop") & (rows.metric == "time")].value
+    assert seconds == 1.235
+    assert list(rows[rows.contestant == "torch"]["keys"].unique()) == [""]
     assert "2025-01-01 and 2026-02-02" in plots.source(path)
 
 
@@ -138,15 +129,15 @@ def test_growth_is_the_slope_of_time():
 
 
 def test_the_page_shows_the_results_and_they_are_small():
-    run = plots.newest(speed.RESULTS)
-    page = plots.PAGE.read_text()
-    assert page == plots.render(page, run), "python -m benchmarks.plots"
-    shown = page.partition(plots.MARKERS[0])[2].partition(plots.MARKERS[1])[0]
+    run = plots.newest(records.RESULTS)
+    page, blocks = plots.PAGE.read_text(), plots.block(run)
+    assert page == records.fill(page, blocks), "python -m benchmarks.plots"
+    [shown] = blocks.values()
     assert shown.count("| fresh |") >= 5
     figures = [run.with_name(f"{run.stem}-{name}.png") for name in plots.FIGURES]
     assert all(figure.name in shown for figure in figures)
     assert max(figure.stat().st_size for figure in figures) < 100_000
-    assert sum(f.stat().st_size for f in run.parent.glob("speed-*")) < 300_000
+    assert sum(f.stat().st_size for f in run.parent.iterdir()) < 500_000
 
 
 def test_no_run_to_draw_is_an_error_that_says_how_to_get_one(tmp_path):
@@ -182,12 +173,11 @@ def tiny(monkeypatch):
     for library in ("torch", "haiku", "equinox"):
         monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(contestants, "KEYS", ("threefry2x32",))
-    monkeypatch.setattr(memory, "LIBRARIES", ("jdrop",))
+    monkeypatch.setattr(exact, "LIBRARIES", ("jdrop",))
     small, rate = (2, 64), 0.5
     plan = {
         ("ops", "warm"): [
             Case("forward", small, rate=rate),
-            Case("gradient", small, rate=rate),
             Case("alpha", small, rate=rate),
             Case("channel", (2, 4, 4, 8), rate=rate),
             Case("parts", small, rate=rate),
@@ -199,14 +189,14 @@ def tiny(monkeypatch):
     monkeypatch.setattr(ops, "PLAN", plan)
     networks = {"a": (2, (8,), (4,)), "b": (2, (8,), (4,))}
     monkeypatch.setattr(train_step, "NETWORKS", networks)
-    for module in (program, train_step):
+    for module in (exact, train_step):
         monkeypatch.setattr(module, "RATES", (rate,))
-    for module in (ops, memory, program):
+    for module in (ops, exact):
         monkeypatch.setattr(module, "LARGE", small)
     sizes = {"SIZES": [10**4], "BLOCKS": 1, "TOKENS": 4, "WIDTH": 4, "HIDDEN": 8}
     for name, size in (sizes | {"ODD": (2, 33), "RATE": rate}).items():
-        monkeypatch.setattr(memory, name, size)
-    monkeypatch.setattr(program, "COUNTED", (2, 64))
+        monkeypatch.setattr(exact, name, size)
+    monkeypatch.setattr(exact, "COUNTED", (2, 64))
 
 
 @pytest.mark.usefixtures("tiny", "standard_promotion")
@@ -242,7 +232,7 @@ def test_the_command_measures_in_processes_of_their_own(tmp_path):
     words = ["--quick", "--only", "program", "--out", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed", *words],
-        cwd=speed.ROOT,
+        cwd=records.ROOT,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,

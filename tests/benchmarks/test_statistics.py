@@ -13,49 +13,54 @@ from benchmarks.randomness import __main__ as command
 from benchmarks.randomness import evidence
 from benchmarks.randomness.controls import CONTROLS, sound
 
-SOURCES = (command.LAWS, command.DIEHARDER, command.TESTU01)
+ROWS, SOURCES = (read(command.RESULTS) for read in (records.read, records.read_sources))
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """What the command records of the sound draw, at few rates and with little data."""
-    path = tmp_path_factory.mktemp("results") / "laws.csv"
+    path = tmp_path_factory.mktemp("results") / "randomness.csv"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "DRAWS", {"sound": sound})
         patch.setattr(evidence, "FULL", evidence.SHORT)
         patch.setattr(evidence, "RATES", (0.5, 1e-3))
-        patch.setitem(command.RUNS, "laws", (path, command.run_laws))
+        patch.setattr(command, "RESULTS", path)
         command.main(["laws"])
-    return records.load(path)
+    return records.read(path), records.read_sources(path)["laws"]
 
 
 def test_sound_draw_fails_no_law(recorded):
-    _, rows = recorded
+    rows, _ = recorded
     assert len(rows) == 2 * 23 + 1
     assert not command.judged(rows).failed.any()
 
 
 def test_record_says_where_it_comes_from(recorded):
-    header, rows = recorded
-    assert header["command"] == "python -m benchmarks.randomness laws"
-    assert header["stream"] == f"{jdrop.STREAM} {records.fingerprint()}"
-    assert f"jax {jax.__version__}" in header["versions"]
+    rows, source = recorded
+    assert source["command"] == "python -m benchmarks.randomness laws"
+    assert source["stream"] == f"{jdrop.STREAM} {records.fingerprint()}"
+    assert source["versions"]["jax"] == jax.__version__
+    assert {"date", "commit", "hardware"} < source.keys()
     assert tuple(rows.columns) == command.COLUMNS
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     ("control", "rate", "laws"),
     [
         ("4 rounds", 0.5, {"count in all", "one bit of the row"}),
-        ("repeated lane", 0.1, {"pairs of lanes", "lags along a row"}),
-        ("shifted lanes", 0.9, {"lags along a row", "fold_in: pairs of positions"}),
-        ("antithetic words", 0.5, {"counts in rows"}),
         (
             "shared keys",
             0.5,
             {"seeds: lags", "repeated 64-bit blocks", "one bit of the key"},
         ),
-        ("8-digit rate", 0.1, {"count in all"}),
+        slow("antithetic words", 0.5, {"counts in rows"}),
+        slow("repeated lane", 0.1, {"pairs of lanes", "lags along a row"}),
+        slow("shifted lanes", 0.9, {"lags along a row", "fold_in: pairs of positions"}),
+        slow("8-digit rate", 0.1, {"count in all"}),
     ],
 )
 def test_broken_draw_is_caught(control, rate, laws):
@@ -72,43 +77,34 @@ def test_flipped_keys_differ_in_one_bit():
     assert np.unique(changed[:, 0], axis=0).shape == (64, 2)
 
 
+def failing(section):
+    """Whether each draw fails, by what is recorded."""
+    rows = command.judged(ROWS[ROWS.section == section])
+    return rows.groupby("draw").failed.any().to_dict()
+
+
 def test_recorded_draw_is_sound_and_each_control_fails():
-    _, rows = records.load(command.LAWS)
-    fails = command.judged(rows).groupby("draw").failed.any()
-    assert set(fails[~fails].index) == {"sound", "12 rounds"}
-    assert set(fails.index) == {"sound", *CONTROLS}
+    sound = {"sound": False, "12 rounds": False}
+    assert failing("laws") == dict.fromkeys(CONTROLS, True) | sound
 
 
 def test_recorded_batteries_pass_sound_masks_and_fail_few_rounds():
-    rows = command.judged(records.load(command.DIEHARDER)[1])
-    fails = rows.groupby("draw").failed.any().to_dict()
-    assert fails == {"sound": False, "AES": False, "8 rounds": True, "4 rounds": True}
-    rows = command.judged(records.load(command.TESTU01)[1])
-    fails = rows.groupby("draw").failed.any().to_dict()
-    assert fails["8 rounds"] and not fails["13 rounds"] and not fails["20 rounds"]
+    sound = {"sound": False, "AES": False}
+    assert failing("dieharder") == sound | {"8 rounds": True, "4 rounds": True}
+    few = {f"{rounds} rounds": rounds < 10 for rounds in command.TESTU01_ROUNDS}
+    assert failing("testu01") == few
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_results_are_of_this_stream_and_say_where_they_come_from(path):
+def test_results_are_of_this_stream_and_say_where_they_come_from():
     """A stream that has changed needs its evidence again."""
-    header, rows = records.load(path)
-    assert header["stream"].split()[-1] == records.fingerprint()
-    assert header.keys() == {"command", "date", "versions", "stream", "hardware"}
-    assert tuple(rows.columns) == command.COLUMNS
-    assert rows.p_value.between(0, 1).all()
+    assert SOURCES.keys() == command.RUNS.keys() == set(ROWS.section)
+    for source in SOURCES.values():
+        assert source["stream"].split()[-1] == records.fingerprint()
+        assert {"command", "date", "versions", "hardware"} < source.keys()
+    assert tuple(ROWS.columns) == command.COLUMNS
+    assert ROWS.p_value.between(0, 1).all()
 
 
 def test_page_shows_what_the_results_say():
     page = command.PAGE.read_text()
     assert records.fill(page, command.tables()) == page
-
-
-def test_page_without_a_place_for_a_table_is_refused():
-    with pytest.raises(ValueError, match="no place for 'laws'"):
-        records.fill("<!-- laws --> but no end", {"laws": "a table"})
-
-
-def test_table_replaces_what_stands_between_its_marks():
-    page = "before\n<!-- a -->\nold\n<!-- end of a -->\nafter\n"
-    new = records.fill(page, {"a": "new"})
-    assert new == "before\n<!-- a -->\n\nnew\n\n<!-- end of a -->\nafter\n"

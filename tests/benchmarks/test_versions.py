@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import records, versions, versions_probe
 
-ROWS = versions.load()
+ROWS = records.read(versions.RESULTS)
 
 
 def test_page_shows_what_the_results_say():
@@ -53,7 +53,10 @@ def test_probe_draws_the_recorded_masks():
     assert (name, mask) == ("flax.linen", "e4e660e4")
 
 
-@pytest.mark.parametrize("name", ["export", "auto", "nnx"])
+@pytest.mark.parametrize(
+    "name",
+    ["nnx", *(pytest.param(n, marks=pytest.mark.slow) for n in ("export", "auto"))],
+)
 def test_check_of_the_probe_works_here(name):
     getattr(versions_probe, f"check_{name}")()
 

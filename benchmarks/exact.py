@@ -1,4 +1,4 @@
-"""What dropout keeps and allocates: exact, so it needs no quiet machine."""
+"""What is exact, so that it needs no quiet machine: memory, and compiled programs."""
 
 import functools
 import math
@@ -8,28 +8,36 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.stages import Compiled
 
 import jdrop
-from benchmarks.contestants import JDROP, KEYS, LIBRARIES, NOTHING, TORCH, absent
-from benchmarks.ops import COLUMNS, DTYPES, LARGE, ODD, SIZES
-from benchmarks.peers import PEERS
+from benchmarks.contestants import (
+    FLAX,
+    JDROP,
+    KEYS,
+    LIBRARIES,
+    NOTHING,
+    TORCH,
+    installed,
+)
+from benchmarks.counting import fused_draws, temporary_bytes, text_of
+from benchmarks.ops import COLUMNS, DTYPES, LARGE, ODD, RATES, SIZES
 from benchmarks.peers.base import Peer
-from benchmarks.program import temporary_bytes
 from benchmarks.table import Row, Settings, row
 
 Shape = tuple[int, ...]
 Block = Callable[[jax.Array, Any], jax.Array]
 
 RATE = 0.1
+# Random bits are counted primitive by primitive: the count is exact at any size.
+COUNTED = (64, 512)
 # Residual blocks on 8 sequences of 512 tokens, as in a small transformer.
 BLOCKS, TOKENS, WIDTH, HIDDEN = 4, 4096, 512, 2048
 
 
-def run(settings: Settings) -> Iterator[Row]:
+def run_memory(settings: Settings) -> Iterator[Row]:
     """Reads what jdrop and the peers keep and allocate, with default keys."""
-    missing = absent()
-    names = LIBRARIES[:2] if settings.quick else (*LIBRARIES, TORCH)
-    peers = {name: PEERS[name]() for name in names if name not in missing}
+    peers = installed(LIBRARIES[:2] if settings.quick else (*LIBRARIES, TORCH))
     for shape in (LARGE, ODD):
         for dtype in DTYPES[:1] if settings.quick else DTYPES[:2]:
             yield from residuals(shape, dtype, peers)
@@ -37,6 +45,28 @@ def run(settings: Settings) -> Iterator[Row]:
         yield from growth((size // COLUMNS, COLUMNS))
     peers.pop(TORCH, None)
     yield from peaks((TOKENS, WIDTH), peers)
+
+
+def run_program(settings: Settings) -> Iterator[Row]:
+    """Compiles jdrop's dropout for the backend at hand, and counts its random bits."""
+    rates = RATES[::2] if settings.quick else RATES
+    for dtype in DTYPES[: 1 if settings.quick else 3]:
+        for rate in rates:
+            text = text_of(_compiled_dropout(LARGE, dtype, rate))
+            counts = {
+                "loops": text.count(" while("),
+                "fusions": text.count(" fusion("),
+                "fused draws": len(fused_draws(text, math.prod(LARGE))),
+            }
+            about = {"case": "dropout", "dtype": dtype, "rate": rate}
+            for metric, count in counts.items():
+                yield row(JDROP, metric, count, "a program", LARGE, **about)
+    names = {name.partition(",")[0]: name for name in (JDROP, FLAX)}
+    for library, peer in installed(names).items():
+        for rate in rates:
+            bits, name = peer.random_bits(jnp.ones(COUNTED), rate), names[library]
+            about = {"case": "draw", "dtype": "float32", "rate": rate}
+            yield row(name, "random bits", bits, "an element", COUNTED, **about)
 
 
 def residuals(shape: Shape, dtype: str, peers: dict[str, Peer]) -> Iterator[Row]:
@@ -53,13 +83,12 @@ def residuals(shape: Shape, dtype: str, peers: dict[str, Peer]) -> Iterator[Row]
 
 def growth(shape: Shape) -> Iterator[Row]:
     """The packed words of a mask, and what the compiled dropout allocates beside y."""
-    key, x = jax.random.key(1), jax.ShapeDtypeStruct(shape, "float32")
+    key = jax.random.key(1)
     mask = jax.eval_shape(lambda k: jdrop.sample_mask(k, shape, RATE), key)
-    program = jax.jit(lambda k, x: jdrop.dropout(k, x, RATE)).lower(key, x).compile()
     about = {"case": "growth", "dtype": "float32", "rate": RATE, "shape": shape}
     elements = math.prod(shape)
     yield row(JDROP, "words", mask.words.size / elements, "an element", **about)
-    allocated = temporary_bytes(program) / elements
+    allocated = temporary_bytes(_compiled_dropout(shape, "float32", RATE)) / elements
     yield row(JDROP, "temporary bytes", allocated, "an element", **about)
 
 
@@ -81,6 +110,12 @@ def peaks(shape: Shape, peers: dict[str, Peer]) -> Iterator[Row]:
             saved = _temporary(jax.checkpoint(block), stack, shape)
             yield row(name, "temporary bytes", plain, "B", shape, **about)
             yield row(name, "temporary bytes, checkpoint", saved, "B", shape, **about)
+
+
+def _compiled_dropout(shape: Shape, dtype: str, rate: float) -> Compiled:
+    dropout = jax.jit(lambda key, x: jdrop.dropout(key, x, rate))
+    x = jax.ShapeDtypeStruct(shape, dtype)
+    return dropout.lower(jax.random.key(1), x).compile()
 
 
 def _block(drop: Callable[..., Any] | None, x: jax.Array, layer: Any) -> jax.Array:
