@@ -151,11 +151,18 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of this tree, marked where files have been changed since."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    """The commit of this tree, marked where its code has been changed since."""
     try:
-        return subprocess.check_output(
-            command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL, timeout=10
-        ).strip()
+        commit = _git("describe", "--always", "--exclude=*")
+        # A run that writes its results as it goes must not mark its own later parts.
+        changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.check_output(
+        command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL, timeout=10
+    ).strip()
