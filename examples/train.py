@@ -136,6 +136,8 @@ def run(config: "Config", argv: Sequence[str]) -> None:
     except Stopped as stop:
         message, status = stop.args
         if not history:
+            # Nothing was learnt, so the directory is free for another run.
+            (out / "metrics.jsonl").unlink(missing_ok=True)
             raise Stopped(f"{message} before the first evaluation", status) from None
     seconds = sum(row["seconds"] for row in history)
     weights = report.weights(state.params)
