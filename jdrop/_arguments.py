@@ -117,11 +117,9 @@ def as_input(name: str, x: Any, *, complex_ok: bool) -> jax.Array:
     )
 
 
-def as_key(key: Key | np.ndarray) -> jax.Array:
+def as_key(key: object) -> jax.Array:
     """Returns `key` as an array; raises unless it is one key, typed or legacy."""
     remedy = "Make a key with jax.random.key(seed)"
-    if callable(key):
-        key = key()
     if key is None:
         raise TypeError(
             "a random key is needed unless rate is 0 or 1 or deterministic is True; "

@@ -7,26 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_key, as_path
+from jdrop._arguments import as_key, as_path
 from jdrop._stream import KEY_DOMAIN, seed_words, threefry2x32
 
 # ASCII "int": marks an integer, so that it is not mistaken for the hash of a string.
 _INTEGER = 0x696E7400
 
 
-def consume(key: Key) -> jax.Array:
+def consume(key: object) -> jax.Array:
     """Returns a key that is to be drawn from, and has it counted as used.
 
     Reading the words of a key does not count for `jax_debug_key_reuse`; sampling from
     it does.
     """
-    key = as_key(key)
+    checked = as_key(key)
     # JAX tracks typed keys only, and takes a legacy key for one of the default kind.
     # The options of jax.config are added to it at run time.
-    if not _is_typed(key) or not jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
-        return key
-    jax.random.bits(key, ())
-    return jax.random.clone(key)
+    is_tracked = jax.config.jax_debug_key_reuse  # type: ignore[attr-defined]
+    if not (is_tracked and _is_typed(checked)):
+        return checked
+    jax.random.bits(checked, ())
+    return jax.random.clone(checked)
 
 
 def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop import _arguments, _stream
-from jdrop._arguments import Key, key_first
+from jdrop._arguments import key_first
 from jdrop._draw import draw_words
 from jdrop._keys import consume
 from jdrop._sharding import placed_like, sharded_like
@@ -65,7 +65,7 @@ class Mask:
 
 @key_first
 def sample_mask(
-    key: Key,
+    key: jax.Array,
     shape: Sequence[int],
     rate: ArrayLike,
     *,

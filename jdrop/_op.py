@@ -83,36 +83,35 @@ def apply(
     first = as_offset(offset, given[0].shape)
     if mode is True or is_known(realised.value, 0):
         return op.at_rest(realised.value, *given)
-    fresh = None if is_known(realised.value, 1) else consume(key)
-    return _draw_and_apply(
-        op, fresh, given, realised, None if mode is False else mode, dims, first
-    )
+    is_at_rest = None if mode is False else mode
+    if is_known(realised.value, 1):
+        key = None
+    else:
+        key = consume(key() if callable(key) else key)
+    return _draw_and_apply(op, dims, given, key, realised, is_at_rest, first)
 
 
 @functools.partial(jax.jit, static_argnames=("op", "dims"))
 def _draw_and_apply(
+    op: Op, dims: tuple[int, ...], arrays: list[jax.Array], *others: Any
+) -> jax.Array:
+    """The part of `apply` that is one compiled program, placed like the first array."""
+    run = functools.partial(_run, op, dims)
+    return sharded_like(arrays[0], run)(arrays, *others)
+
+
+def _run(
     op: Op,
-    key: jax.Array | None,
-    arrays: list[jax.Array],
-    rate: Rate,
-    at_rest: jax.Array | None,
     dims: tuple[int, ...],
+    arrays: list[jax.Array],
+    key: jax.Array | None,
+    rate: Rate,
+    is_at_rest: jax.Array | None,
     offset: ArrayLike,
 ) -> jax.Array:
-    """The part of `apply` that is one compiled program; `at_rest` is None for False."""
-
-    def draw_and_apply(
-        key: jax.Array | None,
-        arrays: list[jax.Array],
-        rate: Rate,
-        at_rest: jax.Array | None,
-        offset: ArrayLike,
-    ) -> jax.Array:
-        noise = op.draw(key, *shared(arrays[0].shape, dims, offset), rate)
-        y = op.law(noise, *arrays)
-        if at_rest is None:
-            return y
-        # Its scalar predicate is all that a backward pass keeps of it.
-        return lax.select_n(at_rest, y, op.at_rest(rate.value, *arrays))
-
-    return sharded_like(arrays[0], draw_and_apply)(key, arrays, rate, at_rest, offset)
+    noise = op.draw(key, *shared(arrays[0].shape, dims, offset), rate)
+    y = op.law(noise, *arrays)
+    if is_at_rest is None:
+        return y
+    # Its scalar predicate is all that a backward pass keeps of it.
+    return lax.select_n(is_at_rest, y, op.at_rest(rate.value, *arrays))
