@@ -173,25 +173,51 @@ def as_axes(dims: object, ndim: int) -> tuple[int, ...]:
 def as_offset(offset: Any, shape: tuple[int, ...]) -> np.uint32 | jax.Array:
     """Returns `offset` in uint32; raises unless axis 0 can be counted from there."""
     kind = "offset is the index of the first example along axis 0"
-    if not _is_integer(offset):
-        raise TypeError(f"{kind}, an integer; got {_describe(offset)}.")
-    if np.ndim(offset) != 0:
+    if isinstance(offset, tuple | list):
+        raise TypeError(
+            f"{kind}, one integer; got {_describe(offset)}. To begin along several "
+            "axes, pass the shape of the larger array as well: within=shape."
+        )
+    return _as_index(kind, offset)
+
+
+def as_window(
+    offset: Any, shape: tuple[int, ...], within: Any
+) -> tuple[tuple[np.uint32 | jax.Array, ...], tuple[int, ...]]:
+    """Returns one index an axis, and `within`; raises unless the window fits in it."""
+    whole = as_shape(within)
+    kind = "a window begins at an index along each axis of `within`"
+    if not isinstance(offset, tuple | list):
+        offset = (offset, *[0] * (len(shape) - 1))
+    if not len(offset) == len(shape) == len(whole):
         raise ValueError(
-            f"{kind}, one integer; got an array of shape {np.shape(offset)}. "
+            f"{kind}; got an offset {tuple(offset)}, a shape {shape} and within="
+            f"{whole}. Give all of them as many axes."
+        )
+    index = tuple(_as_index(kind, i) for i in offset)
+    for axis, (i, size, limit) in enumerate(zip(index, shape, whole, strict=True)):
+        end = (0 if is_traced(i) else int(i)) + size
+        if end > limit:
+            raise ValueError(
+                f"{kind}, and ends within it; got an end of {end} along axis {axis} of "
+                f"{limit}. Pass a smaller shape for the last window."
+            )
+    return index, whole
+
+
+def _as_index(kind: str, index: Any) -> np.uint32 | jax.Array:
+    if not _is_integer(index):
+        raise TypeError(f"{kind}, an integer; got {_describe(index)}.")
+    if np.ndim(index) != 0:
+        raise ValueError(
+            f"{kind}, one integer; got an array of shape {np.shape(index)}. "
             "Use jax.vmap for several."
         )
-    if is_known(offset, 0):
-        return np.uint32(0)
-    if len(shape) < 2:
+    if not is_traced(index) and not 0 <= int(index) < 2**32:
         raise ValueError(
-            f"{kind}, and an array of shape {shape} has no axis of examples beside "
-            "its lanes. Reshape x to (examples, 1) or more dimensions."
+            f"{kind}: it lies in [0, 2^32); got {_shorten(str(int(index)))}."
         )
-    if not is_traced(offset) and not 0 <= int(offset) < 2**32:
-        raise ValueError(
-            f"{kind}: it lies in [0, 2^32); got {_shorten(str(int(offset)))}."
-        )
-    return _as_uint32(offset)
+    return _as_uint32(index)
 
 
 def as_shape(shape: Any) -> tuple[int, ...]:
@@ -235,17 +261,19 @@ def _as_part(part: Any) -> bytes | np.uint32 | jax.Array:
     return _as_uint32(part)
 
 
-def check_size(rows: int, lanes: int, max_rows: int, max_lanes: int) -> None:
+def check_size(first: Any, others: Any, max_first: int, max_others: int) -> None:
     """Raises if a mask would need more counters than the stream has.
 
     A symbolic size, in an exported program, is trusted.
     """
-    if not isinstance(rows, int) or not isinstance(lanes, int):
+    if not isinstance(first, int) or not isinstance(others, int):
         return
-    if rows > max_rows or lanes > max_lanes:
+    if first > max_first or others > max_others:
         raise ValueError(
-            f"the stream numbers {max_rows} rows of {max_lanes} elements at most; "
-            f"got {rows} rows of {lanes}. Split the array and use a key for each part."
+            f"the stream numbers {max_first} words along the first axis, those before "
+            f"an offset counted, and {max_others} along the others; got "
+            f"{_shorten(str(first))} and {_shorten(str(others))}. Split the array and "
+            "use a key for each part."
         )
 
 

@@ -1,13 +1,14 @@
-"""How a draw is scheduled: the same words on every path, by the quickest one.
+"""How a draw and a select are scheduled: the same bits, by the quickest way.
 
-Nothing here decides a bit; `_stream` does. A lane's comparison U < rate is folded over
-the digits, least significant first, for all lanes of a word at once: where the digit of
-the rate is 1 a lane stays kept only if its own digit is 1 (`&`), where it is 0 a lane
+Nothing here decides a bit; `_stream` does. A row's comparison U < rate is folded over
+the digits, least significant first, for all rows of a word at once: where the digit of
+the rate is 1 a row stays kept only if its own digit is 1 (`&`), where it is 0 a row
 whose digit is 1 is kept whatever came before (`|`).
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,109 +18,156 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop import _stream
-from jdrop._stream import Rate
+from jdrop._sharding import placed_like
+from jdrop._stream import Layout, Rate
 
 # The limits were measured on CPUs; `docs/draw.md` has the figures, and
 # `test_every_schedule_draws_the_same_words` crosses each of them.
 
 WRITTEN_OUT = 8
-"""The most digit pairs that are compiled into one pass: all of a 16-digit rate."""
+"""The most digit pairs that a CPU folds in one pass: all of a 16-digit rate."""
 
 FEW_WORDS = 1024
 """Below so many words, short passes are faster than one that starts threads."""
-
-FEW_ROWS = 32
-"""Below so many rows, the counters of one pass would be as large as its words."""
 
 SHORT_ROW = 8
 """Words to a vector register of common processors."""
 
 _ALL_KEPT = 0xFFFFFFFF
 
-# Folds one digit pair: kept words, number of the pair, its counters -> kept words.
-FoldPair = Callable[[jax.Array, ArrayLike, jax.Array], jax.Array]
+# Folds a digit pair into kept words: kept, number of the pair, its block -> kept.
+FoldPair = Callable[[jax.Array, ArrayLike, jax.Array, jax.Array], jax.Array]
 
 
 def draw_words(
-    key: jax.Array | None, shape: tuple[int, ...], rate: Rate, offset: ArrayLike
+    key: jax.Array | None,
+    sizes: tuple[int, ...],
+    first: Sequence[ArrayLike | None],
+    whole: tuple[int, ...],
+    rate: Rate,
 ) -> jax.Array:
-    """Draws the packed words of a mask; a 1 bit is a kept element.
+    """Draws a part of the packed words of a mask; a 1 bit is a kept element.
 
     Args:
       key: A single key, typed or legacy. None where the rate is known to have no digit:
         all is kept, or all dropped.
-      shape: Shape of the mask.
+      sizes: The shape of the part.
+      first: Along each axis the index of its first word in the whole; None for 0.
+      whole: The shape of all the words.
       rate: The realised rate.
-      offset: Index of the first row along axis 0, uint32 scalar.
 
     Returns:
-      uint32 array of shape `words_shape(shape)`.
+      uint32 array of shape `sizes`.
     """
-    packed = _stream.words_shape(shape)
     undrawn = jnp.where(rate.value == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
-    if key is None or rate.pairs == 0 or _is_below(math.prod(packed), 1):
-        return jnp.broadcast_to(undrawn, packed)
+    if key is None or rate.pairs == 0 or _is_below(math.prod(sizes), 1):
+        return jnp.broadcast_to(undrawn, sizes)
     seed = _stream.seed_words(key, _stream.WORDS_DOMAIN)
     threshold = jnp.asarray(_stream.threshold(rate.value))
-    row, word = _stream.counters(packed, offset)
-    few = _is_below(row.size, FEW_ROWS) or _is_below(row.size * word.size, FEW_WORDS)
-    # XLA vectorises along the last axis. Where that is short, the first one takes its
-    # place while the words are drawn.
-    transposed = _is_below(word.size, SHORT_ROW)
-    if transposed:
-        packed, row, word = packed[::-1], row.T, word.T
+    counter, other = _stream.counters(sizes, first, whole)
 
-    def fold_pair(kept: jax.Array, pair: ArrayLike, counter: jax.Array) -> jax.Array:
-        high, low = _stream.threefry2x32(*seed, row, counter)
+    def fold_pair(
+        kept: jax.Array, pair: ArrayLike, counter: jax.Array, other: jax.Array
+    ) -> jax.Array:
+        high, low = _stream.threefry2x32(*seed, counter, other)
         below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
         kept = _fold(kept, low, below)
         return _fold(kept, high, below >> np.uint32(1))
 
-    # Inside shard_map the carry of a loop has to vary over the mesh axes from the start
+    # Inside shard_map the carry of a loop, and the branches for platforms, have to vary
+    # over the mesh axes from the start
     # (test_shard_map_whose_arguments_vary_or_do_not).
-    varying = (seed[0] ^ seed[1] ^ offset ^ threshold) & np.uint32(0)
-    kept = jnp.broadcast_to(undrawn | varying, packed)
-    if rate.pairs is None or rate.pairs > WRITTEN_OUT or few:
-        words = _in_turns(fold_pair, word, _stream.digit_pairs(threshold), kept)
-    else:
-        words = _at_once(fold_pair, word, rate.pairs, kept)
-    return words.T if transposed else words
+    varying = functools.reduce(
+        lambda bits, start: bits if start is None else bits ^ start,
+        first,
+        seed[0] ^ seed[1] ^ threshold,
+    )
+    kept = jnp.full(sizes, _ALL_KEPT, jnp.uint32) | (varying & np.uint32(0))
+    words: jax.Array = lax.platform_dependent(
+        counter,
+        other,
+        kept,
+        cpu=functools.partial(_draw_on_cpu, fold_pair, rate.pairs, threshold),
+        default=functools.partial(_draw_without_loop, fold_pair, rate.pairs),
+    )
+    return words if rate.pairs else words & undrawn
 
 
-def _in_turns(
-    fold_pair: FoldPair, counter: jax.Array, pairs: jax.Array, kept: jax.Array
+def _draw_without_loop(
+    fold_pair: FoldPair,
+    pairs: int | None,
+    counter: jax.Array,
+    other: jax.Array,
+    kept: jax.Array,
 ) -> jax.Array:
-    """Folds one pair of digits in each turn of a loop, the last pair first."""
+    """For GPU and TPU, where a loop of hidden length would stall the host.
 
-    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
-        pair = (pairs - 1 - i).astype(jnp.uint32)
-        return fold_pair(kept, pair, counter + pair)
-
-    return _loop(pairs, turn, kept)
-
-
-def _at_once(
-    fold_pair: FoldPair, counter: jax.Array, pairs: int, kept: jax.Array
-) -> jax.Array:
-    """Folds all pairs in one pass, in which a processor works on several blocks.
-
-    Their counters stand in one array: from one expression a pair, XLA compiled a kernel
-    a pair.
+    The words of a traced rate are folded over all digits: those below its last 1 keep
+    everything, and change nothing.
     """
-    pair = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * counter.ndim), 0)
-    of_pairs = counter[None] + pair
+    if pairs is None:
 
-    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
-        kept = jnp.full_like(kept, _ALL_KEPT)
+        def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
+            pair = (np.int32(_stream.PAIRS - 1) - i).astype(jnp.uint32)
+            return fold_pair(kept, pair, counter + pair, other)
+
+        return lax.fori_loop(np.int32(0), np.int32(_stream.PAIRS), turn, kept)
+    for pair in reversed(range(pairs)):
+        kept = fold_pair(kept, np.uint32(pair), counter + np.uint32(pair), other)
+    return kept
+
+
+def _draw_on_cpu(
+    fold_pair: FoldPair,
+    pairs: int | None,
+    threshold: jax.Array,
+    counter: jax.Array,
+    other: jax.Array,
+    kept: jax.Array,
+) -> jax.Array:
+    """For CPUs: in one pass where that pays, else a pair in each turn of a loop."""
+    # XLA vectorises along the last axis. Where that is short, the first one takes its
+    # place while the words are drawn.
+    if _is_below(kept.shape[-1], SHORT_ROW) and kept.ndim > 1:
+        words = _draw_on_cpu_rows(
+            fold_pair, pairs, threshold, counter.T, other.T, kept.T
+        )
+        return words.T
+    return _draw_on_cpu_rows(fold_pair, pairs, threshold, counter, other, kept)
+
+
+def _draw_on_cpu_rows(
+    fold_pair: FoldPair,
+    pairs: int | None,
+    threshold: jax.Array,
+    counter: jax.Array,
+    other: jax.Array,
+    kept: jax.Array,
+) -> jax.Array:
+    if pairs is None or pairs > WRITTEN_OUT or _is_below(kept.size, FEW_WORDS):
+
+        def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
+            pair = (count - 1 - i).astype(jnp.uint32)
+            return fold_pair(kept, pair, counter + pair, other)
+
+        count = _stream.digit_pairs(threshold)
+        return _loop(count, turn, kept)
+    pair_axis = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * counter.ndim), 0)
+    # The counters of all pairs stand in one array: from one expression a pair, XLA
+    # compiled a kernel a pair.
+    of_pairs = counter[None] + pair_axis
+
+    def all_pairs(i: jax.Array, kept: jax.Array) -> jax.Array:
+        kept = kept | np.uint32(_ALL_KEPT)
         for pair in reversed(range(pairs)):
             # i is 0. It holds the pass inside the loop, where dropout of 4096 x 4096 at
             # rate 0.1 took 4 to 7 % less. The words are the same without it, so no test
             # guards it.
             at = lax.dynamic_index_in_dim(of_pairs, pair + i, keepdims=False)
-            kept = fold_pair(kept, np.uint32(pair), at)
+            kept = fold_pair(kept, np.uint32(pair), at, other)
         return kept
 
-    return _loop(jnp.int32(1), turn, kept)
+    return _loop(jnp.int32(1), all_pairs, kept)
 
 
 def _loop(
@@ -140,6 +188,61 @@ def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:
     """One digit of U >= threshold: `kept & digit` where the threshold's bit is 1."""
     zero = (threshold & np.uint32(1)) - np.uint32(1)
     return (kept & digit) | (zero & (kept | digit))
+
+
+def unpack(words: jax.Array, layout: Layout) -> jax.Array:
+    """One bool an element, of shape (outer..., rows, columns)."""
+    flat = _bits(words).reshape(*layout.outer, -1, layout.columns)
+    return flat[..., : math.prod(layout.rows), :]
+
+
+def over_bits(
+    law: Callable[[jax.Array, jax.Array], jax.Array],
+    words: jax.Array,
+    layout: Layout,
+    shape: tuple[int, ...],
+    x: jax.Array,
+) -> jax.Array:
+    """Applies a law of each element and its bit.
+
+    Args:
+      law: Takes bools and an array of the same shape, or one that they broadcast to,
+        and returns an array like that.
+      words: The packed words of a mask.
+      layout: Their layout.
+      shape: The shape of the mask, which broadcasts to that of x.
+      x: Array.
+
+    Returns:
+      An array like x.
+    """
+
+    def by_element(words: jax.Array, x: jax.Array) -> jax.Array:
+        return law(placed_like(x, unpack(words, layout).reshape(shape)), x)
+
+    def by_word(words: jax.Array, x: jax.Array) -> jax.Array:
+        blocks = (*layout.words[:-1], _stream.BITS, layout.columns)
+        # Without the barrier the reshape moves to the bits, which are then written out,
+        # 32 times the size of the words.
+        return law(_bits(words), lax.optimization_barrier(x.reshape(blocks))).reshape(
+            shape
+        )
+
+    if shape != x.shape or not _divides(layout):
+        return by_element(words, x)
+    y: jax.Array = lax.platform_dependent(words, x, tpu=by_word, default=by_element)
+    return y
+
+
+def _divides(layout: Layout) -> bool:
+    rows = math.prod(layout.rows)
+    return isinstance(rows, int) and rows % _stream.BITS == 0
+
+
+def _bits(words: jax.Array) -> jax.Array:
+    """One bool an element, of shape (outer..., word rows, 32, columns)."""
+    bit = lax.broadcasted_iota(jnp.uint32, (_stream.BITS, 1), 0)
+    return (words[..., None, :] >> bit) & np.uint32(1) != 0
 
 
 def _is_below(size: Any, limit: int) -> bool:

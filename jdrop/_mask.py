@@ -11,18 +11,19 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop import _arguments, _stream
+from jdrop import _arguments
 from jdrop._arguments import key_first
-from jdrop._draw import draw_words
+from jdrop._draw import over_bits, unpack
 from jdrop._keys import consume
-from jdrop._sharding import placed_like, sharded_like
-from jdrop._stream import Rate
+from jdrop._sharding import sharded_like
+from jdrop._stream import Layout, Rate
+from jdrop._window import Start, draw_part
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("words", "rate"),
-    meta_fields=("shape",),
+    meta_fields=("shape", "layout"),
 )
 @dataclasses.dataclass(frozen=True, repr=False)
 class Mask:
@@ -31,15 +32,18 @@ class Mask:
     A pytree: it passes through `jax.jit`, `jax.vmap`, `jax.lax.scan` and checkpoints.
 
     Attributes:
-      words: The packed bits, uint32, 32 neighbouring elements a word.
+      words: The packed bits, uint32, of shape (outer..., ceil(rows / 32), columns): 32
+        neighbouring rows share a word in each column.
       rate: The realised probability of dropping, a float32 scalar: the requested rate
         rounded to a fraction that the digits of the stream can express.
       shape: Shape of the mask; an axis of size 1 is shared along that axis of x.
+      layout: Which of its axes are outer, rows and columns.
     """
 
     words: jax.Array
     rate: jax.Array
     shape: tuple[int, ...]
+    layout: Layout
 
     @property
     def keep(self) -> jax.Array:
@@ -48,8 +52,8 @@ class Mask:
 
     def to_bool(self) -> jax.Array:
         """The mask unpacked to one bool per element, True where it is kept."""
-        _arguments.check_mask(self, _stream.words_shape(self.shape))
-        return _unpack(self.words, self.shape)
+        _arguments.check_mask(self, self.layout.words)
+        return unpack(self.words, self.layout).reshape(self.shape)
 
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""
@@ -59,7 +63,7 @@ class Mask:
             rate = "traced"
         else:
             rate = np.array2string(np.asarray(self.rate))
-        size = 4 * math.prod(_stream.words_shape(self.shape))
+        size = 4 * math.prod(self.layout.words)
         return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
 
 
@@ -70,7 +74,8 @@ def sample_mask(
     rate: ArrayLike,
     *,
     broadcast_dims: Sequence[int] = (),
-    offset: ArrayLike = 0,
+    offset: ArrayLike | Sequence[ArrayLike] = 0,
+    within: Sequence[int] | None = None,
 ) -> Mask:
     """Samples a packed mask in which each element is kept with probability 1 - rate.
 
@@ -92,15 +97,18 @@ def sample_mask(
       offset: Index in the whole batch of the first row along axis 0, an integer,
         concrete or traced. A micro-batch or a shard that passes the number of rows
         before it gets its rows of the whole mask. It has no effect where axis 0 is in
-        `broadcast_dims`, because then there is one row for all.
+        `broadcast_dims`, because then there is one row for all. With `within`, one such
+        index for each axis.
+      within: Shape of a larger array. The mask is then the part of the mask of that
+        array that begins at `offset`, and only the words it touches are drawn.
 
     Returns:
-      A `Mask` of ceil(n / 32) words for each row of n elements.
+      A `Mask` of one bit an element, and at most 31 surplus bits a column.
 
     Raises:
       ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
-        given, if an axis is not of the shape, or if an offset is negative or given for
-        fewer than two dimensions.
+        given, if an axis is not of the shape, if an offset is negative, if a window
+        does not fit, or if the stream has no counters for so many words.
       TypeError: If an argument is of the wrong kind.
 
     References:
@@ -119,8 +127,8 @@ def sample_mask(
     p = _arguments.as_rate(rate)
     shape = _arguments.as_shape(shape)
     dims = _arguments.as_axes(broadcast_dims, len(shape))
-    first = _arguments.as_offset(offset, shape)
-    return _sample(consume(key), *shared(shape, dims, first), Rate.of(p))
+    start = Start.of(offset, shape, dims, within)
+    return _sample(consume(key), shared(shape, dims), start, Rate.of(p))
 
 
 def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
@@ -154,30 +162,22 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
       [0. 2.]
     """
     x = _arguments.as_input("apply_mask", x, complex_ok=True)
-    _arguments.check_mask(mask, _stream.words_shape(mask.shape))
+    _arguments.check_mask(mask, mask.layout.words)
     _arguments.check_fits(mask.shape, x.shape)
     return _apply(mask, x)
 
 
-def shared(
-    shape: tuple[int, ...], dims: tuple[int, ...], offset: ArrayLike
-) -> tuple[tuple[int, ...], ArrayLike]:
-    """The shape and the offset of a mask that is shared along some axes.
-
-    A shared axis 0 is one row for all, wherever the rows of x begin.
-    """
-    shape = tuple(1 if axis in dims else size for axis, size in enumerate(shape))
-    return shape, np.uint32(0) if 0 in dims else offset
+def shared(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a mask that is shared along some axes."""
+    return tuple(1 if axis in dims else size for axis, size in enumerate(shape))
 
 
 def draw_mask(
-    key: jax.Array | None, shape: tuple[int, ...], offset: ArrayLike, rate: Rate
+    key: jax.Array | None, shape: tuple[int, ...], start: Start, rate: Rate
 ) -> Mask:
     """The one draw: `sample_mask` after its checks, of the shape that is not shared."""
-    rows, lanes = _stream.row_layout(shape)
-    _arguments.check_size(math.prod(rows), lanes, _stream.MAX_ROWS, _stream.MAX_LANES)
-    words = draw_words(key, shape, rate, offset)
-    return Mask(words, jnp.asarray(rate.value), shape)
+    words, layout = draw_part(key, shape, start, rate)
+    return Mask(words, jnp.asarray(rate.value), shape, layout)
 
 
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
@@ -207,13 +207,15 @@ def select(
 
     @jax.checkpoint
     def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
-        wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
-        # full_like carries the weak type of x, which a scalar's own would replace.
-        scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
-        kept = wide * scale + shift[0] if shift else wide * scale
-        bits = placed_like(wide, _unpack(words, mask.shape))
-        y = jnp.where(bits, kept, dropped)
-        return y if y.dtype == x.dtype else y.astype(x.dtype)
+        def law(bits: jax.Array, x: jax.Array) -> jax.Array:
+            wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+            # full_like carries the weak type of x, which a scalar's own would replace.
+            scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
+            kept = wide * scale + shift[0] if shift else wide * scale
+            y = jnp.where(bits, kept, dropped)
+            return y if y.dtype == x.dtype else y.astype(x.dtype)
+
+        return over_bits(law, words, mask.layout, mask.shape, x)
 
     scalars = (scale, dropped) if shift is None else (scale, dropped, shift)
     return pick(mask.words, x, *scalars)
@@ -223,17 +225,6 @@ def real_dtype(x: jax.Array) -> np.dtype:
     """The dtype in which the scalars of a law meet x: its own, but at least float32."""
     info = jnp.finfo(x.dtype)
     return info.dtype if info.bits >= 32 else np.dtype(np.float32)
-
-
-def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """One bool per element, from bit lane % 32 of word lane // 32 of its row."""
-    rows, lanes = _stream.row_layout(shape)
-    bit = lax.broadcasted_iota(
-        jnp.uint32, (1,) * words.ndim + (_stream.LANES,), words.ndim
-    )
-    bits = (words[..., None] >> bit) & np.uint32(1)
-    flat = bits.reshape(*rows, words.shape[-1] * _stream.LANES)
-    return (flat[..., :lanes] != 0).reshape(shape)
 
 
 @jax.jit

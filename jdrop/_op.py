@@ -14,7 +14,6 @@ from jdrop._arguments import (
     as_axes,
     as_deterministic,
     as_input,
-    as_offset,
     as_rate,
     is_known,
 )
@@ -22,6 +21,7 @@ from jdrop._keys import consume
 from jdrop._mask import draw_mask, shared
 from jdrop._sharding import sharded_like
 from jdrop._stream import Rate
+from jdrop._window import Start
 
 
 def _first(rate: ArrayLike, x: jax.Array, *others: jax.Array) -> jax.Array:
@@ -36,7 +36,7 @@ class Op:
       name: The name of its function, for messages.
       law: The equation. `law(noise, *arrays)` returns an array like the first of them.
         It may differentiate by each: a rate whose gradient is wanted is one of them.
-      draw: What is random. `draw(key, shape, offset, rate)` returns the noise: a mask,
+      draw: What is random. `draw(key, shape, start, rate)` returns the noise: a mask,
         what is derived from a mask, or other values of the stream. The key is None
         where the rate is known to be 1.
       at_rest: What is returned where nothing is random: `at_rest(rate, *arrays)`, by
@@ -80,7 +80,7 @@ def apply(
     realised = Rate.of(as_rate(rate))
     mode = as_deterministic(deterministic)
     dims = as_axes(broadcast_dims, given[0].ndim)
-    first = as_offset(offset, given[0].shape)
+    start = Start.of(offset, given[0].shape, dims, None)
     if mode is True or is_known(realised.value, 0):
         return op.at_rest(realised.value, *given)
     is_at_rest = None if mode is False else mode
@@ -88,7 +88,7 @@ def apply(
         key = None
     else:
         key = consume(key() if callable(key) else key)
-    return _draw_and_apply(op, dims, given, key, realised, is_at_rest, first)
+    return _draw_and_apply(op, dims, given, key, realised, is_at_rest, start)
 
 
 @functools.partial(jax.jit, static_argnames=("op", "dims"))
@@ -107,9 +107,9 @@ def _run(
     key: jax.Array | None,
     rate: Rate,
     is_at_rest: jax.Array | None,
-    offset: ArrayLike,
+    start: Start,
 ) -> jax.Array:
-    noise = op.draw(key, *shared(arrays[0].shape, dims, offset), rate)
+    noise = op.draw(key, shared(arrays[0].shape, dims), start, rate)
     y = op.law(noise, *arrays)
     if is_at_rest is None:
         return y

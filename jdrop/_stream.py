@@ -4,15 +4,17 @@ This file is what the golden vectors pin: cipher, seed, rate and layout. In word
 `docs/stream.md` says the same, in enough detail to write it again without reading the
 code. How the words are computed may change with every release, and stands in `_draw`.
 
-Thirty-two neighbouring elements share one uint32 word, and each of them owns one bit
-lane of it. An element is dropped where its uniform binary fraction U lies below the
-realised rate. The digits of U come in pairs: one block of the cipher holds two of them
-for each lane of a word.
+Thirty-two neighbouring rows share one uint32 word in each column, and each of them owns
+one bit of it: a lane of a SIMD machine owns the word of its column and walks down the
+rows, so nothing crosses lanes. An element is dropped where its uniform binary fraction
+U lies below the realised rate. The digits of U come in pairs: one block of the cipher
+holds two of them for each row of a word.
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -23,17 +25,20 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import is_traced
 
-STREAM = "jdrop-1-dev"
+STREAM = "jdrop-2-dev"
 """The name of the stream that this version draws. A mask belongs to a stream."""
 
-LANES = 32
-"""Elements that share a word."""
+BITS = 32
+"""Rows that share a word."""
 
 PAIRS = 16
-"""Digit pairs that a word owns: its counters are `word * PAIRS + pair`."""
+"""Digit pairs that a word owns."""
 
-MAX_ROWS = 2**32 - 1
-MAX_LANES = 2**32 // PAIRS * LANES
+MAX_FIRST = 2**32 // PAIRS
+"""Words along the first axis of the words, those before an offset counted."""
+
+MAX_OTHERS = 2**32
+"""Words along all other axes together."""
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", table 2 and
 # section 4.2: the rotations of threefry2x32 and the constant of its key schedule.
@@ -167,54 +172,82 @@ def digit_pairs(threshold: Any) -> Any:
     return ((threshold << digits_before) != 0).sum(dtype=np.int32)
 
 
-def row_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-    """Splits a shape into the axes that number the rows and the lanes of a row.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """An array seen as outer x rows x columns.
 
-    A row is the last axis. Where that is shorter than a word, the axes before it join
-    in until a row fills a word or only axis 0 is left, which never joins, so that an
-    example's bits do not depend on the batch around it.
-
-    Args:
-      shape: Shape of the mask.
-
-    Returns:
-      The shape of the row axes, and the number of lanes in a row.
+    Attributes:
+      outer: Sizes of the axes that number whole blocks of words.
+      rows: Sizes of the axes that number, in C order, the rows that share words.
+      columns: Size of the axis along which every element has a word of its own.
     """
-    axis = max(len(shape) - 1, 0)
-    while axis > 1 and math.prod(shape[axis:]) < LANES:
-        axis -= 1
-    return shape[:axis], math.prod(shape[axis:])
+
+    outer: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> "Layout":
+        """Splits a shape.
+
+        The columns are the last axis. The rows are the shortest run of axes just before
+        it that has 32 elements or more and leaves axis 0 out, so that the bits of an
+        example do not depend on the batch around it; or, if there is none, all axes
+        but the last. One dimension is a column; a scalar is one element.
+
+        Args:
+          shape: Shape of the mask.
+
+        Returns:
+          The layout. It does not depend on the size of axis 0.
+        """
+        if len(shape) < 2:
+            return cls((), shape or (1,), 1)
+        *before, columns = shape
+        for axis in range(len(before) - 1, 0, -1):
+            if math.prod(before[axis:]) >= BITS:
+                return cls(tuple(before[:axis]), tuple(before[axis:]), columns)
+        return cls((), tuple(before), columns)
+
+    def resized(self, shape: tuple[int, ...]) -> "Layout":
+        """The same split of another shape of as many dimensions."""
+        if len(shape) < 2:
+            return Layout((), shape or (1,), 1)
+        lead = len(self.outer)
+        return Layout(shape[:lead], shape[lead:-1], shape[-1])
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The shape of the packed words: outer, then ceil(rows / 32), then columns."""
+        return (*self.outer, -(-math.prod(self.rows) // BITS), self.columns)
 
 
-def words_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the packed words of a mask: the row axes, then ceil(lanes / 32)."""
-    rows, lanes = row_layout(shape)
-    return (*rows, -(-lanes // LANES))
+def counters(
+    sizes: tuple[int, ...], first: Sequence[ArrayLike | None], whole: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """The counters of the first digit pair of each word of a part of a mask.
 
-
-def counters(shape: tuple[int, ...], offset: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """The counters of the first digit pair of each word.
-
-    Each comes from iotas along its own axes, so that a shard of the words knows its
+    They come from iotas along their own axes, so that a shard of the words knows its
     counters without asking its neighbours.
 
     Args:
-      shape: The shape of the words.
-      offset: Index of the first row along axis 0, a uint32 scalar.
+      sizes: The shape of the part.
+      first: Along each axis the index of its first word in the whole, a uint32 scalar;
+        None for 0.
+      whole: The shape of all the words. The size of its first axis plays no part.
 
     Returns:
-      Row numbers and `PAIRS` times word numbers: uint32 arrays that broadcast to the
-      shape. A digit pair is the block (row, word * PAIRS + pair).
+      `PAIRS` times the index along the first axis, and the C-order index over the
+      others: uint32 arrays that broadcast to the part. Digit pair d of a word is the
+      block of these two, with d added to the first.
     """
-    *rows, _ = shape
-    ones = [1] * len(rows)
-    row = jnp.zeros((*ones, 1), jnp.uint32)
-    for axis, size in enumerate(rows):
-        along = [*ones, 1]
+    index = []
+    for axis, (size, start) in enumerate(zip(sizes, first, strict=True)):
+        along = [1] * len(sizes)
         along[axis] = size
-        index = lax.broadcasted_iota(jnp.uint32, along, axis)
-        if axis == 0:
-            index = index + offset
-        row = row + index * jnp.uint32(math.prod(rows[axis + 1 :]))
-    word = lax.broadcasted_iota(jnp.uint32, (*ones, shape[-1]), len(rows))
-    return row, word * np.uint32(PAIRS)
+        iota = lax.broadcasted_iota(jnp.uint32, along, axis)
+        index.append(iota if start is None else iota + start)
+    other = jnp.zeros((1,) * len(sizes), jnp.uint32)
+    for axis in range(1, len(sizes)):
+        other = other + index[axis] * jnp.uint32(math.prod(whole[axis + 1 :]))
+    return index[0] * np.uint32(PAIRS), other

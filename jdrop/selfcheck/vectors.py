@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib.resources
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jdrop
-from jdrop._stream import LANES, row_layout
+from jdrop._stream import BITS, Layout
 
 LEGACY = "legacy"
 """Stands for an implementation where the key is an array of uint32."""
@@ -82,14 +83,17 @@ class MaskVector(Vector):
         ]
 
     def _pack(self, kept: np.ndarray) -> np.ndarray:
-        rows, lanes = row_layout(kept.shape)
-        surplus = -lanes % LANES
-        bits = np.pad(kept.reshape(*rows, lanes), [(0, 0)] * len(rows) + [(0, surplus)])
-        words = np.packbits(bits, axis=-1, bitorder="little").view("<u4")
+        layout = Layout.of(kept.shape)
+        surplus = -math.prod(layout.rows) % BITS
+        rows = kept.reshape(*layout.outer, -1, layout.columns)
+        bits = np.pad(rows, [(0, 0)] * len(layout.outer) + [(0, surplus), (0, 0)])
+        in_words = np.moveaxis(bits, -1, -2).reshape(*layout.outer, layout.columns, -1)
+        packed = np.packbits(in_words, axis=-1, bitorder="little").view("<u4")
+        words = np.moveaxis(packed, -1, -2)
         if surplus and words.size:
             expected = np.reshape(np.array(self.words, np.uint32), words.shape)
-            unseen = np.uint32(2**LANES - 2 ** (LANES - surplus))
-            words[..., -1] |= expected[..., -1] & unseen
+            unseen = np.uint32(2**BITS - 2 ** (BITS - surplus))
+            words[..., -1, :] |= expected[..., -1, :] & unseen
         return words
 
 
