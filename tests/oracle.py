@@ -1,17 +1,20 @@
 """docs/stream.md once more, slowly: NumPy and exact arithmetic, no JAX, no jdrop.
 
 Written from that page alone; every function is one of its sections. A key is the
-sequence of its words.
+sequence of its words. A part of a larger mask is looked up element by element in the
+words of the whole that it touches.
 """
 
 import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 MASK_DOMAIN = (0x6A64726F, 0x70000000)
+NOISE_DOMAIN = (0x6A64726F, 0x6E000000)
 NAME_DOMAIN = (0x6A64726F, 0x6B000000)
 INTEGER_TAG = 0x696E7400
 WORD = 0xFFFFFFFF
@@ -21,18 +24,17 @@ Seed = tuple[int, int]
 
 def encrypt(key: Seed, x0, x1) -> np.ndarray:
     """Section 1: threefry2x32, 20 rounds; blocks of any one shape at once."""
-    k0, k1 = (np.uint64(k) for k in key)
-    ks = [k0, k1, k0 ^ k1 ^ np.uint64(0x1BD11BDA)]
-    word, size = np.uint64(WORD), np.uint64(32)
-    x0, x1 = np.broadcast_arrays(np.uint64(x0), np.uint64(x1))
-    x0, x1 = (x0 + ks[0]) & word, (x1 + ks[1]) & word
-    for g in range(5):
-        for r in (17, 29, 16, 24) if g % 2 else (13, 15, 26, 6):
-            x0 = (x0 + x1) & word
-            x1 = ((x1 << np.uint64(r)) | (x1 >> (size - np.uint64(r)))) & word ^ x0
-        x0 = (x0 + ks[(g + 1) % 3]) & word
-        x1 = (x1 + ks[(g + 2) % 3] + np.uint64(g + 1)) & word
-    return np.stack([x0, x1]).astype(np.uint32)
+    ks = np.array([*key, key[0] ^ key[1] ^ 0x1BD11BDA], np.uint32)
+    x0, x1 = np.broadcast_arrays(np.uint32(x0), np.uint32(x1))
+    with np.errstate(over="ignore"):
+        x0, x1 = x0 + ks[0], x1 + ks[1]
+        for g in range(5):
+            for q in (17, 29, 16, 24) if g % 2 else (13, 15, 26, 6):
+                x0 = x0 + x1
+                x1 = ((x1 << np.uint32(q)) | (x1 >> np.uint32(32 - q))) ^ x0
+            x0 = x0 + ks[(g + 1) % 3]
+            x1 = x1 + ks[(g + 2) % 3] + np.uint32(g + 1)
+    return np.stack([x0, x1])
 
 
 def _block(key: Seed, x0: int, x1: int) -> Seed:
@@ -44,33 +46,105 @@ def seeds(key: Sequence[int], domain: Seed = MASK_DOMAIN) -> list[Seed]:
     """Section 2: every S in turn; the last one is the seed."""
     key = [int(w) for w in key]
     chain = [(domain[0], domain[1] + len(key))]
-    for i in range(0, len(key), 2):
-        pair = (key[i], key[i + 1] if i + 1 < len(key) else 0)
+    for m in range(0, len(key), 2):
+        pair = (key[m], key[m + 1] if m + 1 < len(key) else 0)
         chain.append(_block(chain[-1], *pair))
     return chain
 
 
-def shared_shape(shape: Sequence[int], broadcast_dims: Sequence[int]) -> list[int]:
+def shared_shape(
+    shape: Sequence[int], broadcast_dims: Sequence[int], shared: int = 1
+) -> list[int]:
     """Section 3.1: 1 along every shared axis."""
-    shared = {d % len(shape) for d in broadcast_dims}
-    return [1 if axis in shared else n for axis, n in enumerate(shape)]
+    axes = {d % len(shape) for d in broadcast_dims}
+    return [shared if axis in axes else int(n) for axis, n in enumerate(shape)]
 
 
-def rows_and_columns(shape: Sequence[int]) -> tuple[list[int], int]:
-    """Section 3.2: the lengths of the row axes, and the elements of a row."""
-    *lead, columns = shape or [1]
-    while len(lead) > 1 and columns < 32:
-        columns *= lead.pop()
-    return lead, columns
+def split(shape: Sequence[int]) -> tuple[list[int], list[int], int]:
+    """Section 3.2: the lengths of the outer axes and of the row axes, the columns."""
+    *lead, columns = [*shape, 1] if len(shape) < 2 else shape
+    for first in reversed(range(1, len(lead))):
+        if prod(lead[first:]) >= 32:
+            return lead[:first], lead[first:], columns
+    return [], lead, columns
 
 
-def row_numbers(lead: Sequence[int], offset: int) -> np.ndarray:
-    """Section 3.3: the number of every row, in the shape of the row axes."""
-    if not lead:
-        return np.uint32(0)
-    first = int(offset) * prod(lead[1:])
-    numbers = [(first + i) % 2**32 for i in range(prod(lead))]
-    return np.array(numbers, np.uint32).reshape(lead)
+def words_shape(shape: Sequence[int]) -> list[int]:
+    """Sections 3.3 and 3.5: the shape of the words, within the limits."""
+    outer, rows, columns = split(shape)
+    words = [*outer, -(-prod(rows) // 32), columns]
+    if prod(words) and (words[0] > 2**28 or prod(words[1:]) > 2**32):
+        raise ValueError(f"a mask of shape {(*shape,)} passes the limits of counters")
+    return words
+
+
+def part_of_whole(
+    shape: Sequence[int],
+    broadcast_dims: Sequence[int] = (),
+    offset: int | Sequence[int] = 0,
+    within: Sequence[int] | None = None,
+) -> tuple[list[int], list[int], list[int]]:
+    """Section 3, parts: the shape of the part, its first index, that of the whole."""
+    part = shared_shape(shape, broadcast_dims)
+    if within is not None:
+        whole = shared_shape(within, broadcast_dims)
+        first = shared_shape(offset, broadcast_dims, 0)
+    elif part:
+        zeros = [0] * (len(part) - 1)
+        first = shared_shape([offset, *zeros], broadcast_dims, 0)
+        whole = [first[0] + part[0], *part[1:]]
+    elif offset:
+        raise ValueError(f"a mask without axes has no offset but 0; got {offset}")
+    else:
+        first, whole = [], []
+    for o, n, h in zip(first, part, whole, strict=True):
+        if not 0 <= o <= o + n <= h:
+            raise ValueError(f"{n} elements from {o} on do not fit {h}")
+    return part, first, whole
+
+
+class Places(NamedTuple):
+    """The words of the whole that a part touches, and its rows in them.
+
+    Attributes:
+      i: The counter of each word, of a shape that broadcasts to that of the words.
+      j: The other counter.
+      rows: How many rows the part has. There are more places, up to whole words: the
+        rows of the whole that follow.
+      word_row: Which of the touched word rows each row is in.
+      bit: Which of its bits each row is.
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    rows: int
+    word_row: np.ndarray
+    bit: np.ndarray
+
+
+def _in_c_order(index: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
+    """The position in an array of `sizes` of every combination of indices."""
+    position = np.int64(0)
+    for along, size in zip(index, sizes, strict=True):
+        position = position[..., None] * size + along
+    return position
+
+
+def places(shape, broadcast_dims=(), offset=0, within=None) -> Places:
+    """Sections 3.3 and 3.4, for a part of a mask or for a whole one."""
+    part, first, whole = part_of_whole(shape, broadcast_dims, offset, within)
+    sizes = words_shape(whole)
+    outer, rows, _ = split(whole)
+    index = [o + np.arange(n) for o, n in zip(first, part, strict=True)]
+    *lead, columns = index if len(index) > 1 else [*index, np.arange(1)]
+    row = _in_c_order(lead[len(outer) :], rows).ravel()
+    surplus = row[-1:] + 1 + np.arange(-len(row) % 32)
+    numbers = np.concatenate([row, surplus])
+    touched, word_row = np.unique(numbers // 32, return_inverse=True)
+    i, *others = *lead[: len(outer)], touched, columns
+    j = _in_c_order(others, sizes[1:])
+    i = i.reshape(-1, *[1] * len(others))
+    return Places(i, j, len(row), word_row, (numbers % 32).astype(np.uint32))
 
 
 def threshold(rate: float) -> tuple[Fraction, list[int]]:
@@ -89,21 +163,19 @@ def threshold(rate: float) -> tuple[Fraction, list[int]]:
     return p, [int(t[i]) for i in range(n + n % 2)]
 
 
-def digits(
-    key: Sequence[int],
-    shape: Sequence[int],
-    pairs: int,
-    broadcast_dims: Sequence[int] = (),
-    offset: int = 0,
-) -> np.ndarray:
+def digits(seed: Seed, at: Places, pairs: int) -> np.ndarray:
     """Section 5: u[0], ..., u[2 pairs - 1] of every word, along a leading axis."""
-    seed = seeds(key)[-1]
-    is_first_shared = any(d % len(shape) == 0 for d in broadcast_dims)
-    lead, columns = rows_and_columns(shared_shape(shape, broadcast_dims))
-    row = row_numbers(lead, 0 if is_first_shared else offset)[..., None]
-    word = np.arange(-(-columns // 32))
-    u = [u for d in range(pairs) for u in encrypt(seed, row, 16 * word + d)]
-    return np.reshape(u, (2 * pairs, *lead, len(word))).astype(np.uint32)
+    words = np.broadcast_shapes(at.i.shape, at.j.shape)
+    u = np.empty((pairs, 2, *words), np.uint32)
+    for d in range(pairs):
+        first = (16 * at.i + d).astype(np.uint32)
+        u[d] = encrypt(seed, first, at.j.astype(np.uint32))
+    return u.reshape(2 * pairs, *words)
+
+
+def _bits(words: np.ndarray, at: Places) -> np.ndarray:
+    """The bit of every place, by row and column."""
+    return words[..., at.word_row, :] >> at.bit[:, None] & np.uint32(1)
 
 
 def words(
@@ -111,15 +183,20 @@ def words(
     shape: Sequence[int],
     rate: float,
     broadcast_dims: Sequence[int] = (),
-    offset: int = 0,
+    offset: int | Sequence[int] = 0,
+    within: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Section 5: the packed mask, by the fold."""
+    at = places(shape, broadcast_dims, offset, within)
     p, t = threshold(rate)
-    u = digits(key, shape, len(t) // 2, broadcast_dims, offset)
+    u = digits(seeds(key)[-1], at, len(t) // 2)
     kept = np.full(u.shape[1:], 0 if p == 1 else WORD, np.uint32)
-    for i in reversed(range(len(t))):
-        kept = kept & u[i] if t[i] else kept | u[i]
-    return kept
+    for n in reversed(range(len(t))):
+        kept = kept & u[n] if t[n] else kept | u[n]
+    *outer, _, columns = kept.shape
+    bits = _bits(kept, at).reshape(*outer, len(at.bit) // 32, 32, columns)
+    lanes = np.arange(32, dtype=np.uint32)[:, None]
+    return np.bitwise_or.reduce(bits << lanes, axis=-2)
 
 
 def mask(
@@ -127,32 +204,53 @@ def mask(
     shape: Sequence[int],
     rate: float,
     broadcast_dims: Sequence[int] = (),
-    offset: int = 0,
+    offset: int | Sequence[int] = 0,
+    within: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Section 5: True where U >= p, by that comparison and not by the fold."""
+    """Section 5: True where U >= p, by that comparison and not by the fold.
+
+    It has the shape of x: the elements that share a bit each have it.
+    """
+    at = places(shape, broadcast_dims, offset, within)
     p, t = threshold(rate)
-    shared = shared_shape(shape, broadcast_dims)
-    lead, columns = rows_and_columns(shared)
-    u = digits(key, shape, len(t) // 2, broadcast_dims, offset).astype(np.uint64)
-    c = np.arange(columns)
-    lanes = (u[..., c // 32] >> (c % 32).astype(np.uint64)) & np.uint64(1)
-    fraction = np.zeros((*lead, columns), np.uint64)
-    for i, digit in enumerate(lanes):
-        fraction += digit << np.uint64(31 - i)
-    kept = fraction >= np.uint64(p * 2**32) if p < 1 else fraction < 0
-    return np.broadcast_to(kept.reshape(shared), shape)
+    fraction = np.uint64(0)
+    for n, digit in enumerate(digits(seeds(key)[-1], at, max(1, len(t) // 2))):
+        fraction = fraction | _bits(digit, at).astype(np.uint64) << np.uint64(31 - n)
+    kept = fraction >= np.uint64(p * 2**32)
+    return _for_each_element(kept, at, shape, broadcast_dims)
+
+
+def noise(
+    key: Sequence[int],
+    shape: Sequence[int],
+    broadcast_dims: Sequence[int] = (),
+    offset: int | Sequence[int] = 0,
+    within: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Section 6: one uniform word an element, in the shape of x."""
+    at = places(shape, broadcast_dims, offset, within)
+    v = np.moveaxis(digits(seeds(key, NOISE_DOMAIN)[-1], at, 16), 0, -2)
+    return _for_each_element(v[..., at.word_row, at.bit, :], at, shape, broadcast_dims)
+
+
+def _for_each_element(values, at: Places, shape, broadcast_dims) -> np.ndarray:
+    """The values by row and column in the shape of x, without the surplus."""
+    own = values[..., : at.rows, :].reshape(shared_shape(shape, broadcast_dims))
+    return np.broadcast_to(own, shape)
 
 
 def key_for(key: Sequence[int], *path: str | int) -> np.ndarray:
-    """Section 6: the words of the key of that name."""
+    """Section 7: the words of the key of that name."""
     seed = seeds(key, NAME_DOMAIN)[-1]
     for part in path:
         if isinstance(part, str):
             digest = hashlib.sha256(part.encode()).digest()
             pair = int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
-        else:
+        elif 0 <= part < 2**32:
             pair = int(part), INTEGER_TAG
+        else:
+            raise ValueError(f"an integer of a path is in [0, 2^32); got {part}")
         seed = _block(seed, *pair)
-    n = len(key)
-    blocks = [_block(seed, j, n) for j in range((n + 1) // 2)]
-    return np.array([w for block in blocks for w in block][:n], np.uint32)
+    k = len(key)
+    blocks = [_block(seed, m // 2, k) for m in range(0, k, 2)]
+    return np.array([w for block in blocks for w in block][:k], np.uint32)
