@@ -84,22 +84,24 @@ def part_of_whole(
     offset: int | Sequence[int] = 0,
     within: Sequence[int] | None = None,
 ) -> tuple[list[int], list[int], list[int]]:
-    """Section 3, parts: the shape of the part, its first index, that of the whole."""
-    part = shared_shape(shape, broadcast_dims)
+    """Section 3, parts: the shape of the part, its first index, the shape of the whole.
+
+    The whole is cut off where the part ends along axis 0.
+    """
+    ndim = len(shape)
+    first = offset if isinstance(offset, tuple | list) else [offset, *[0] * (ndim - 1)]
+    if not ndim and offset in (0, ()):
+        return [], [], []
+    if not all(0 <= o < 2**32 for o in first) or not ndim:
+        raise ValueError(f"no array of {ndim} axes has the offset {offset}")
     if within is not None:
-        whole = shared_shape(within, broadcast_dims)
-        first = shared_shape(offset, broadcast_dims, 0)
-    elif part:
-        zeros = [0] * (len(part) - 1)
-        first = shared_shape([offset, *zeros], broadcast_dims, 0)
-        whole = [first[0] + part[0], *part[1:]]
-    elif offset:
-        raise ValueError(f"a mask without axes has no offset but 0; got {offset}")
-    else:
-        first, whole = [], []
-    for o, n, h in zip(first, part, whole, strict=True):
-        if not 0 <= o <= o + n <= h:
-            raise ValueError(f"{n} elements from {o} on do not fit {h}")
+        fits = [o + n <= h for o, n, h in zip(first, shape, within, strict=True)]
+        if not all(fits):
+            raise ValueError(f"{shape} from {offset} on does not fit {within}")
+    part = shared_shape(shape, broadcast_dims)
+    first = shared_shape(first, broadcast_dims, 0)
+    whole = shared_shape(shape if within is None else within, broadcast_dims)
+    whole[0] = first[0] + part[0]
     return part, first, whole
 
 
