@@ -88,18 +88,20 @@ def part_of_whole(
 
     The whole is cut off where the part ends along axis 0.
     """
-    ndim = len(shape)
-    first = offset if isinstance(offset, tuple | list) else [offset, *[0] * (ndim - 1)]
-    if not ndim and offset in (0, ()):
+    if not shape:
+        if offset not in (0, (), []):
+            raise ValueError(f"an array without axes has no offset; got {offset}")
         return [], [], []
-    if not all(0 <= o < 2**32 for o in first) or not ndim:
-        raise ValueError(f"no array of {ndim} axes has the offset {offset}")
+    if not isinstance(offset, tuple | list):
+        offset = [offset, *[0] * (len(shape) - 1)]
+    if not all(0 <= o < 2**32 for o in offset):
+        raise ValueError(f"an offset is in [0, 2^32); got {offset}")
     if within is not None:
-        fits = [o + n <= h for o, n, h in zip(first, shape, within, strict=True)]
+        fits = [o + n <= h for o, n, h in zip(offset, shape, within, strict=True)]
         if not all(fits):
             raise ValueError(f"{shape} from {offset} on does not fit {within}")
     part = shared_shape(shape, broadcast_dims)
-    first = shared_shape(first, broadcast_dims, 0)
+    first = shared_shape(offset, broadcast_dims, 0)
     whole = shared_shape(shape if within is None else within, broadcast_dims)
     whole[0] = first[0] + part[0]
     return part, first, whole
