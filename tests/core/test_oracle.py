@@ -1,6 +1,7 @@
 """The library, bit for bit against the oracle, which is docs/stream.md in NumPy."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,67 +18,121 @@ from jdrop import _stream
 RATES = (0.0, 1e-7, 1e-4, 0.1, 0.25, 1 / 3, 0.5, 1 - 1e-4, 1.0)
 uint32 = st.integers(0, 2**32 - 1)
 any_rate = st.floats(0, 1, width=32)
+# Few, or around the 32 of a word.
+sizes = st.integers(0, 5) | st.integers(30, 35)
 
 
 def words_of(kind):
     return st.lists(uint32, min_size=WORDS_IN_KEY[kind], max_size=WORDS_IN_KEY[kind])
 
 
-@functools.partial(jax.jit, static_argnames=("shape", "dims", "jitted_offset"))
-def draw(key, rate, offset, *, shape, dims=(), jitted_offset=True):
-    """The words, the bools and the realised rate, from a traced rate and offset."""
-    options = {"offset": offset} if jitted_offset else {}
-    mask = jdrop.sample_mask(key, shape, rate, broadcast_dims=dims, **options)
+def sample(key, rate, offset, *, shape, dims=(), within=None):
+    """The words, the bools and the realised rate."""
+    options = {"broadcast_dims": dims, "offset": offset, "within": within}
+    mask = jdrop.sample_mask(key, shape, rate, **options)
     return mask.words, mask.to_bool(), mask.rate
 
 
-def assert_is_the_oracles(drawn, words, shape, rate, dims=(), offset=0):
-    got_words, got_bools, got_rate = drawn
-    expected = oracle.words(words, shape, rate, dims, offset)
-    np.testing.assert_array_equal(got_words, expected)
-    bools = np.broadcast_to(got_bools, shape)
-    np.testing.assert_array_equal(bools, oracle.mask(words, shape, rate, dims, offset))
-    assert float(got_rate) == oracle.threshold(rate)[0]
+# From a traced rate and offset, and from numbers.
+draw = jax.jit(sample, static_argnames=("shape", "dims", "within"))
+draw_known = jax.jit(
+    sample, static_argnames=("rate", "offset", "shape", "dims", "within")
+)
 
 
-def unpack(words, shape):
-    """Section 3.4 of the page: the bools of a shape without shared axes."""
-    lead, columns = oracle.rows_and_columns(shape)
-    bits = np.zeros((*lead, columns), bool)
-    for *row, c in np.ndindex(bits.shape):
-        bits[(*row, c)] = words[(*row, c // 32)] >> (c % 32) & 1
-    return bits.reshape(shape)
+def assert_is_the_oracles(drawn, words, shape, rate, dims=(), offset=0, within=None):
+    """All bits of a whole mask; of a part those that its elements own."""
+    got_words, got_bools, got_rate = map(np.asarray, drawn)
+    place = (dims, offset, within)
+    expected = oracle.words(words, shape, rate, *place)
+    assert got_words.shape == expected.shape
+    if offset == 0 and within is None:
+        np.testing.assert_array_equal(got_words, expected)
+    kept = oracle.mask(words, shape, rate, *place)
+    np.testing.assert_array_equal(unpack(got_words, shape, *place), kept)
+    assert got_bools.shape == tuple(oracle.shared_shape(shape, dims))
+    np.testing.assert_array_equal(np.broadcast_to(got_bools, shape), kept)
+    assert got_rate == oracle.threshold(rate)[0]
+
+
+def unpack(words, shape, dims=(), *part):
+    """Section 3.3 of the page: the bools of the elements, without the surplus."""
+    bits = words[..., None, :] >> np.arange(32, dtype=np.uint32)[:, None] & 1
+    *outer, count, _, columns = bits.shape
+    rows = bits.reshape(*outer, 32 * count, columns)
+    own = rows[..., : oracle.places(shape, dims, *part).rows, :] == 1
+    return np.broadcast_to(own.reshape(oracle.shared_shape(shape, dims)), shape)
+
+
+def offsets(shape):
+    """Offsets from which on so many rows are within the limits."""
+    outer, rows, _ = oracle.split(shape)
+    end = 2**28 if outer else 2**33 // max(1, math.prod(rows[1:]))
+    return st.integers(0, min(2**32 - 1, end - shape[0])) if shape else st.just(0)
 
 
 @st.composite
 def layouts(draw_from):
     """A shape of up to four axes, empty ones too, and some shared axes."""
-    lead = draw_from(st.lists(st.integers(0, 5), max_size=3))
-    last = st.integers(0, 70 if lead else 300)
+    lead = draw_from(st.lists(sizes, max_size=3))
+    last = st.integers(0, 9 if lead else 300)
     is_scalar = not lead and draw_from(st.booleans())
     shape = () if is_scalar else (*lead, draw_from(last))
     axes = st.integers(-len(shape), len(shape) - 1) if shape else st.nothing()
-    return shape, tuple(draw_from(st.sets(axes)))
+    return shape, tuple(draw_from(st.sets(axes, max_size=min(2, len(shape)))))
 
 
-@settings(max_examples=30)
+@st.composite
+def windows(draw_from):
+    """A layout, and a part of it: shape, shared axes, first index, whole shape."""
+    whole, dims = draw_from(layouts().filter(lambda layout: layout[0]))
+    first = tuple(draw_from(st.integers(0, n)) for n in whole)
+    # Parts that are cut in few places are the most common, and the most varied.
+    ends = (st.just(n) | st.integers(o, n) for o, n in zip(first, whole, strict=True))
+    shape = tuple(draw_from(end) - o for o, end in zip(first, ends, strict=True))
+    return shape, dims, first, whole
+
+
+def window(shape, dims, first, whole):
+    """The part of an array of the shape `whole`, shared axes left alone."""
+    shared = {d % len(shape) for d in dims}
+    return tuple(
+        slice(0, n) if axis in shared else slice(o, o + n)
+        for axis, (o, n) in enumerate(zip(first, shape, strict=True))
+    )
+
+
+@settings(max_examples=25)
 @given(layouts(), st.sampled_from(tuple(WORDS_IN_KEY)), st.data())
 def test_any_shape(layout, kind, data):
+    """One program serves all rates and offsets; a second one knows the last two."""
     shape, dims = layout
-    draw_here = functools.partial(
-        draw, shape=shape, dims=dims, jitted_offset=len(shape) > 1
-    )
     for rate in (*RATES, data.draw(any_rate)):
-        words = data.draw(words_of(kind))
-        offset = data.draw(uint32) if len(shape) > 1 else 0
-        drawn = draw_here(make_key(kind, words), rate, np.uint32(offset))
+        words, offset = data.draw(words_of(kind)), data.draw(offsets(shape))
+        key = make_key(kind, words)
+        drawn = draw(key, rate, np.uint32(offset), shape=shape, dims=dims)
         assert_is_the_oracles(drawn, words, shape, rate, dims, offset)
+    known = draw_known(key, rate=rate, offset=offset, shape=shape, dims=dims)
+    assert_is_the_oracles(known, words, shape, rate, dims, offset)
+
+
+@settings(max_examples=25)
+@given(windows(), words_of("rbg"))
+def test_any_window(part, words):
+    shape, dims, first, whole = part
+    key = make_key("rbg", words)
+    options = {"shape": shape, "dims": dims, "within": whole}
+    traced = draw(key, 0.3, tuple(map(np.uint32, first)), **options)
+    assert_is_the_oracles(traced, words, shape, 0.3, *part[1:])
+    known = draw_known(key, rate=0.3, offset=first, **options)
+    assert_is_the_oracles(known, words, shape, 0.3, *part[1:])
 
 
 @pytest.mark.parametrize("first", [1, 15, 29, 43, 57])
-def test_any_last_axis(first):
-    """Last axes of 1 to 70; those under 32 join the axis before them to a row."""
-    shapes = [(2, 3, last) for last in range(first, first + 14)]
+def test_any_number_of_rows(first):
+    """From 1 to 70, at offsets on both sides of a word."""
+    rows = range(first, first + 14)
+    shapes = [(2, n, 1) if n % 2 else (n, 2) for n in rows]
 
     @jax.jit
     def draw_all(key, rate, offset):
@@ -85,7 +140,7 @@ def test_any_last_axis(first):
 
     words = [0x01234567, 0x89ABCDEF]
     key = make_key("threefry2x32", words)
-    for rate, offset in ((0.5, 0), (0.1, 3), (1e-7, 2**32 - 1)):
+    for rate, offset in ((0.5, 0), (0.1, 3), (0.1, 32), (1e-7, 2**28 - 2)):
         drawn = draw_all(key, rate, np.uint32(offset))
         for one, shape in zip(drawn, shapes, strict=True):
             assert_is_the_oracles(one, words, shape, rate, offset=offset)
@@ -95,45 +150,70 @@ def test_any_last_axis(first):
 @settings(max_examples=40)
 @given(st.data())
 def test_any_key_rate_and_offset(kind, data):
-    """Traced, and as numbers: one program each serves all examples."""
-    shape = (2, 2, 3, 35)
-    words = data.draw(words_of(kind))
-    key = make_key(kind, words)
-    rate, offset = data.draw(any_rate), data.draw(uint32)
-    drawn = draw(key, rate, np.uint32(offset), shape=shape)
+    """One program serves all examples."""
+    shape = (5, 3, 7, 2)
+    words, rate = data.draw(words_of(kind)), data.draw(any_rate)
+    offset = data.draw(offsets(shape))
+    drawn = draw(make_key(kind, words), rate, np.uint32(offset), shape=shape)
     assert_is_the_oracles(drawn, words, shape, rate, offset=offset)
-    mask = jdrop.sample_mask(key, shape, rate, offset=offset)
-    np.testing.assert_array_equal(mask.words, drawn[0])
-    assert mask.rate == drawn[2]
 
 
-@settings(max_examples=200)
-@given(layouts(), any_rate, words_of("rbg"), uint32)
-def test_the_fold_is_the_comparison(layout, rate, words, offset):
+@settings(max_examples=100)
+@given(layouts(), any_rate, words_of("rbg"), st.data())
+def test_the_fold_is_the_comparison(layout, rate, words, data):
     """Within the page itself: section 5 promises U >= p, and computes a fold."""
     shape, dims = layout
-    shared = oracle.shared_shape(shape, dims)
-    whole = oracle.words(words, shape, rate, dims, offset)
-    kept = np.broadcast_to(unpack(whole, shared), shape)
-    np.testing.assert_array_equal(kept, oracle.mask(words, shape, rate, dims, offset))
+    place = (dims, data.draw(offsets(shape)))
+    kept = unpack(oracle.words(words, shape, rate, *place), shape, *place)
+    np.testing.assert_array_equal(kept, oracle.mask(words, shape, rate, *place))
 
 
-@settings(max_examples=200)
-@given(layouts(), any_rate, any_rate, words_of("rbg"), uint32, st.data())
-def test_parts_and_rates(layout, rate, other, words, offset, data):
-    """Within the page itself: parts of a batch get their rows, and masks are nested."""
+@settings(max_examples=100)
+@given(windows(), any_rate, words_of("rbg"))
+def test_a_part_is_that_part_of_the_whole(part, rate, words):
+    """Within the page itself, for bools, for bits of words and for noise."""
+    shape, dims, first, whole = part
+    here = window(*part)
+    kept = oracle.mask(words, whole, rate, dims)[here]
+    np.testing.assert_array_equal(oracle.mask(words, shape, rate, *part[1:]), kept)
+    packed = oracle.words(words, shape, rate, *part[1:])
+    np.testing.assert_array_equal(unpack(packed, shape, *part[1:]), kept)
+    noise = oracle.noise(words, whole, dims)[here]
+    np.testing.assert_array_equal(oracle.noise(words, shape, *part[1:]), noise)
+
+
+@settings(max_examples=100)
+@given(layouts(), any_rate, words_of("rbg"), st.data())
+def test_an_offset_is_that_part_of_a_longer_array(layout, rate, words, data):
+    """Within the page itself: an integer, and the same as a window."""
     shape, dims = layout
-    whole = oracle.words(words, shape, rate, dims, offset)
-    if len(shape) > 1 and not {0, -len(shape)} & set(dims):
-        start = data.draw(st.integers(0, shape[0]))
-        part = (shape[0] - start, *shape[1:])
-        np.testing.assert_array_equal(
-            oracle.words(words, part, rate, dims, offset + start), whole[start:]
+    if not shape:
+        return
+    offset = data.draw(offsets(shape))
+    first, whole = [offset, *[0] * (len(shape) - 1)], [2**33, *shape[1:]]
+    for values in (functools.partial(oracle.words, rate=rate), oracle.noise):
+        by_offset = values(words, shape, broadcast_dims=dims, offset=offset)
+        by_window = values(
+            words, shape, broadcast_dims=dims, offset=first, within=whole
         )
-    lower, higher = (
-        oracle.words(words, shape, p, dims, offset) for p in sorted([rate, other])
-    )
+        np.testing.assert_array_equal(by_offset, by_window)
+
+
+@settings(max_examples=50)
+@given(layouts(), any_rate, any_rate, words_of("rbg"))
+def test_masks_are_nested(layout, rate, other, words):
+    """Within the page itself: what survives a higher rate survives a lower one."""
+    shape, dims = layout
+    lower, higher = (oracle.words(words, shape, p, dims) for p in sorted([rate, other]))
     assert not np.any(higher & ~lower)
+
+
+@given(words_of("threefry2x32"), st.integers(0, 69), st.integers(0, 2))
+def test_noise_of_an_element(words, row, column):
+    """Section 6, as it is written."""
+    seed = oracle.seeds(words, (0x6A64726F, 0x6E000000))[-1]
+    block = oracle.encrypt(seed, 16 * (row // 32) + row % 32 // 2, column)
+    assert oracle.noise(words, (70, 3))[row, column] == block[row % 2]
 
 
 @given(st.tuples(uint32, uint32), st.tuples(uint32, uint32))
