@@ -102,7 +102,7 @@ def window(shape, dims, first, whole):
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(layouts(), st.sampled_from(tuple(WORDS_IN_KEY)), st.data())
 def test_any_shape(layout, kind, data):
     """One program serves all rates and offsets; a second one knows the last two."""
@@ -116,7 +116,7 @@ def test_any_shape(layout, kind, data):
     assert_is_the_oracles(known, words, shape, rate, dims, offset)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(windows(), words_of("rbg"))
 def test_any_window(part, words):
     shape, dims, first, whole = part
