@@ -188,7 +188,7 @@ def test_second_example_is_cut_out_between_words():
     assert row % 32 == 27
     assert f"{low:08x} >> 27 | {high:08x} << 5 = {down:08x} | {up:08x} = " in text
     assert f" = {down | up:08x} {high:08x} >> 27 = {above:08x} and of" in text
-    assert "lowest 4 bits count, rows 32 to 35." in text
+    assert "lowest 4 bits count, its rows 32 to 35." in text
     assert divmod(count * inner, 32) == (1, 4)
     for words in (BY_PAIR.words, np.asarray(BY_PAIR.mask.words)):
         assert (words[0, 0], words[1, 0] & 0xF) == (down | up, above & 0xF)
