@@ -261,6 +261,18 @@ def _as_part(part: Any) -> bytes | np.uint32 | jax.Array:
     return _as_uint32(part)
 
 
+def is_at_least(size: Any, limit: int, shape: tuple[Any, ...]) -> bool:
+    """Whether a size reaches a limit; raises where it is a symbol that may or may not."""
+    try:
+        return bool(size >= limit)
+    except jax.errors.InconclusiveDimensionOperation:
+        raise ValueError(
+            f"a mask has another layout where {size} >= {limit} than where it is not; "
+            f"got the symbolic shape {shape}, which leaves it open. Add the constraint "
+            f"'{size} >= {limit}' or '{size} <= {limit - 1}' to the symbolic shape."
+        ) from None
+
+
 def check_size(first: Any, others: Any, max_first: int, max_others: int) -> None:
     """Raises if a mask would need more counters than the stream has.
 

@@ -192,8 +192,15 @@ def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:
 
 def unpack(words: jax.Array, layout: Layout) -> jax.Array:
     """One bool an element, of shape (outer..., rows, columns)."""
-    flat = _bits(words).reshape(*layout.outer, -1, layout.columns)
-    return flat[..., : math.prod(layout.rows), :]
+    if _divides(layout):
+        return _bits(words).reshape(*layout.outer, -1, layout.columns)
+    # Of words that are gathered each device draws as many as it needs. Of a slice of
+    # all bits they would exchange some, where a mesh cuts the rows
+    # (test_no_cut_makes_devices_speak).
+    rows, axis = math.prod(layout.rows), words.ndim - 2
+    row = lax.broadcasted_iota(jnp.uint32, (1,) * axis + (rows, 1), axis)
+    word_row = row.reshape(rows) // np.uint32(_stream.BITS)
+    return _is_set(jnp.take(words, word_row, axis, mode="clip"), row)
 
 
 def over_bits(
@@ -241,8 +248,15 @@ def _divides(layout: Layout) -> bool:
 
 def _bits(words: jax.Array) -> jax.Array:
     """One bool an element, of shape (outer..., word rows, 32, columns)."""
-    bit = lax.broadcasted_iota(jnp.uint32, (_stream.BITS, 1), 0)
-    return (words[..., None, :] >> bit) & np.uint32(1) != 0
+    axis = words.ndim - 1
+    along = (1,) * axis + (_stream.BITS, 1)
+    row = lax.broadcasted_iota(jnp.uint32, along, axis)
+    return _is_set(words[..., None, :], row)
+
+
+def _is_set(words: jax.Array, row: jax.Array) -> jax.Array:
+    """The bit of a row in a word that holds it."""
+    return (words >> (row % np.uint32(_stream.BITS))) & np.uint32(1) != 0
 
 
 def _is_below(size: Any, limit: int) -> bool:

@@ -1,6 +1,7 @@
 """Keys: consumed once, or derived by name for a layer, a step, a micro-batch."""
 
 import hashlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -64,28 +65,32 @@ def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
       >>> bool(encoder == decoder)
       False
     """
-    key = as_key(key)
-    state = seed_words(key, KEY_DOMAIN)
-    for part in as_path(path):
-        state = threefry2x32(*state, *_block(part))
-    if not _is_typed(key):
-        return _key_words(state, key.size)
-    count = jax.random.key_data(key).size
-    return jax.random.wrap_key_data(
-        _key_words(state, count), impl=jax.random.key_impl(key)
-    )
+    return _derive(as_key(key), [_block(part) for part in as_path(path)])
 
 
 def _is_typed(key: jax.Array) -> bool:
     return jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 
-def _block(part: bytes | ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _block(part: bytes | ArrayLike) -> np.ndarray | tuple[ArrayLike, np.uint32]:
     """What a part of a path is absorbed as: 64 bits of a hash, or a number."""
     if isinstance(part, bytes):
-        first, second = np.frombuffer(hashlib.sha256(part).digest()[:8], ">u4")
-        return jnp.uint32(int(first)), jnp.uint32(int(second))
-    return jnp.uint32(part), jnp.uint32(_INTEGER)
+        return np.frombuffer(hashlib.sha256(part).digest()[:8], ">u4").astype(np.uint32)
+    return part, np.uint32(_INTEGER)
+
+
+@jax.jit
+def _derive(key: jax.Array, blocks: Sequence[Sequence[jax.Array]]) -> jax.Array:
+    """`key_for` after its checks, as one program."""
+    state = seed_words(key, KEY_DOMAIN)
+    for first, second in blocks:
+        state = threefry2x32(*state, first, second)
+    if not _is_typed(key):
+        return _key_words(state, key.size)
+    count = jax.random.key_data(key).size
+    return jax.random.wrap_key_data(
+        _key_words(state, count), impl=jax.random.key_impl(key)
+    )
 
 
 def _key_words(state: tuple[jax.Array, jax.Array], count: int) -> jax.Array:

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import is_traced
+from jdrop._arguments import is_at_least, is_traced
 
 STREAM = "jdrop-2-dev"
 """The name of the stream that this version draws. A mask belongs to a stream."""
@@ -200,12 +200,15 @@ class Layout:
 
         Returns:
           The layout. It does not depend on the size of axis 0.
+
+        Raises:
+          ValueError: If it depends on a size that an export leaves open.
         """
         if len(shape) < 2:
             return cls((), shape or (1,), 1)
         *before, columns = shape
         for axis in range(len(before) - 1, 0, -1):
-            if math.prod(before[axis:]) >= BITS:
+            if is_at_least(math.prod(before[axis:]), BITS, shape):
                 return cls(tuple(before[:axis]), tuple(before[axis:]), columns)
         return cls((), tuple(before), columns)
 
