@@ -75,7 +75,8 @@ def as_rate(rate: object) -> np.float32 | jax.Array:
             f"{kind}; got {_shorten(str(number))}. "
             "0 keeps everything, 1 drops everything."
         )
-    return np.float32(number)
+    # Through a float, a long double would be rounded twice.
+    return np.float32(np.asarray(rate).astype(np.float32))
 
 
 def as_deterministic(deterministic: object) -> bool | jax.Array:
@@ -170,15 +171,26 @@ def as_axes(dims: object, ndim: int) -> tuple[int, ...]:
     return tuple(sorted({axis % ndim for axis in axes}))
 
 
-def as_offset(offset: Any, shape: tuple[int, ...]) -> np.uint32 | jax.Array:
-    """Returns `offset` in uint32; raises unless axis 0 can be counted from there."""
+def as_offset(offset: Any, shape: tuple[int, ...]) -> tuple[np.uint32 | jax.Array, ...]:
+    """Returns `offset` as the indices of leading axes, in uint32: one, or none.
+
+    Raises unless axis 0 can be counted from there.
+    """
     kind = "offset is the index of the first example along axis 0"
     if isinstance(offset, tuple | list):
         raise TypeError(
             f"{kind}, one integer; got {_describe(offset)}. To begin along several "
             "axes, pass the shape of the larger array as well: within=shape."
         )
-    return _as_index(kind, offset)
+    index = _as_index(kind, offset)
+    if shape:
+        return (index,)
+    if not is_known(index, 0):
+        raise ValueError(
+            f"{kind}, and a scalar has no axis; got {_describe(offset)}. Pass no "
+            "offset, or reshape x to one axis."
+        )
+    return ()
 
 
 def as_window(
@@ -188,7 +200,7 @@ def as_window(
     whole = as_shape(within)
     kind = "a window begins at an index along each axis of `within`"
     if not isinstance(offset, tuple | list):
-        offset = (offset, *[0] * (len(shape) - 1))
+        offset = (offset, *[0] * (len(shape) - 1))[: len(shape)]
     if not len(offset) == len(shape) == len(whole):
         raise ValueError(
             f"{kind}; got an offset {tuple(offset)}, a shape {shape} and within="
@@ -262,7 +274,7 @@ def _as_part(part: Any) -> bytes | np.uint32 | jax.Array:
 
 
 def is_at_least(size: Any, limit: int, shape: tuple[Any, ...]) -> bool:
-    """Whether a size reaches a limit; raises where it is a symbol that may or may not."""
+    """Whether a size reaches a limit; raises where a symbol leaves that open."""
     try:
         return bool(size >= limit)
     except jax.errors.InconclusiveDimensionOperation:

@@ -193,7 +193,8 @@ def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:
 def unpack(words: jax.Array, layout: Layout) -> jax.Array:
     """One bool an element, of shape (outer..., rows, columns)."""
     if _divides(layout):
-        return _bits(words).reshape(*layout.outer, -1, layout.columns)
+        rows = _stream.BITS * words.shape[-2]
+        return _bits(words).reshape(*layout.outer, rows, layout.columns)
     # Of words that are gathered each device draws as many as it needs. Of a slice of
     # all bits they would exchange some, where a mesh cuts the rows
     # (test_no_cut_makes_devices_speak).

@@ -63,7 +63,7 @@ class Start:
         """
         index: tuple[Any, ...]
         if within is None:
-            index = (as_offset(offset, shape),) if shape else ()
+            index = as_offset(offset, shape)
         else:
             index, within = as_window(offset, shape, within)
             within = tuple(1 if i in dims else n for i, n in enumerate(within))
@@ -177,5 +177,6 @@ def _gather_rows(
     missing = [(0, 0)] * bits.ndim
     missing[-2] = (0, count * BITS - bits.shape[-2])
     bits = jnp.pad(bits, missing).reshape(*layout.outer, count, BITS, layout.columns)
-    bit = lax.broadcasted_iota(jnp.uint32, (BITS, 1), 0)
+    along = (1,) * (bits.ndim - 2) + (BITS, 1)
+    bit = lax.broadcasted_iota(jnp.uint32, along, bits.ndim - 2)
     return (bits << bit).sum(axis=-2, dtype=jnp.uint32)

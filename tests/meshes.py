@@ -15,8 +15,8 @@ KINDS = {
     "explicit and auto": (EXPLICIT, AUTO),
 }
 
-# Of an array of three dimensions, each a multiple of eight words or rows.
-SHAPE = (8, 16, 256)
+# Of an array of three dimensions, whose rows are cut into whole words by four devices.
+SHAPE = (8, 128, 32)
 PLACEMENTS = [
     ((1,), P("a")),
     ((2,), P("a")),

@@ -1,29 +1,53 @@
-"""The schedules of a draw: other programs, the same words."""
-
-import itertools
+"""The schedules of a draw and of a select: other programs, the same bits."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
 from cases import KEY, key_words
+from jax import lax
 
-from jdrop import _draw
-from jdrop._stream import LANES, Rate
+from jdrop import _draw, _mask
+from jdrop._stream import BITS, Rate
+from jdrop._window import Start
 
 FEW = _draw.FEW_WORDS
-# Rows and words of a row on both sides of each limit.
-ROWS = [1, _draw.FEW_ROWS - 1, _draw.FEW_ROWS]
-WORDS = [_draw.SHORT_ROW - 1, _draw.SHORT_ROW, FEW // _draw.FEW_ROWS, FEW]
+# Words of a row, and words in all, on both sides of each limit.
+COLUMNS = [1, _draw.SHORT_ROW - 1, _draw.SHORT_ROW]
 SHAPES = [
-    *((rows, LANES * words) for rows, words in itertools.product(ROWS, WORDS)),
-    (FEW - 1, LANES),
-    (FEW, LANES),
-    (FEW // 4, 4, 3),
-    (FEW * LANES,),
+    *((BITS * words, n) for n in COLUMNS for words in (3, FEW // n + 1)),
+    (3, 2 * BITS - 1, FEW),
+    (BITS * FEW - 1,),
 ]
 # Pairs of digits: none, one, as many as are written out, and one more.
 RATES = {0.5: 1, 6554 / 2**16: _draw.WRITTEN_OUT, 2**-17: _draw.WRITTEN_OUT + 1}
+
+
+def assert_draws(shapes, rates):
+    """The words of each shape at each rate, and the select by them, are right.
+
+    Some begin at another row than 0, or in the middle of a word.
+    """
+    parts = [(shape, i % 3 * 16) for i, shape in enumerate(shapes)]
+    starts = [Start.of(offset, shape, (), None) for shape, offset in parts]
+
+    @jax.jit
+    def draw(key, rates):
+        masks = [
+            _mask.draw_mask(key, shape, start, rate)
+            for rate in rates
+            for (shape, _), start in zip(parts, starts, strict=True)
+        ]
+        return [(m.words, _mask.scale_kept(m, jnp.ones(m.shape))) for m in masks]
+
+    expected = [(rate, *part) for rate in rates for part in parts]
+    for (words, y), (rate, shape, offset) in zip(
+        draw(KEY, rates), expected, strict=True
+    ):
+        arguments = (key_words(KEY), shape, rate.value, (), offset)
+        np.testing.assert_array_equal(words, oracle.words(*arguments), str(shape))
+        np.testing.assert_array_equal(y > 0, oracle.mask(*arguments), str(shape))
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -31,16 +55,16 @@ def test_every_schedule_draws_the_same_words(rate):
     """Each limit of size and of digits is crossed."""
     known = Rate.of(rate)
     assert known.pairs == RATES[rate]
-    offsets = [3 if len(shape) > 1 else 0 for shape in SHAPES]
+    assert_draws(SHAPES, [known])
 
-    @jax.jit
-    def draw(key, rate):
-        return [
-            _draw.draw_words(key, shape, rate, np.uint32(offset))
-            for shape, offset in zip(SHAPES, offsets, strict=True)
-        ]
 
-    drawn = draw(KEY, known)
-    for shape, offset, words in zip(SHAPES, offsets, drawn, strict=True):
-        expected = oracle.words(key_words(KEY), shape, rate, offset=offset)
-        np.testing.assert_array_equal(words, expected, str(shape))
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_schedules_of_other_platforms_draw_the_same_words(platform, monkeypatch):
+    """Any machine can run their branches."""
+
+    def branch(*operands, default, **branches):
+        return branches.get(platform, default)(*operands)
+
+    monkeypatch.setattr(lax, "platform_dependent", branch)
+    traced = Rate(jnp.float32(6554 / 2**16), None)
+    assert_draws([(2, 2 * BITS, 8), (63, 3), (2, 5, 7, 3)], [Rate.of(0.1), traced])

@@ -1,5 +1,7 @@
 """The stream: known answers, the rounding of rates, the layout of rows."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,25 +62,31 @@ def test_a_rate_that_is_no_number_stays_none():
     assert np.all(np.isnan(rates_of(jnp.nan)[1:]))
 
 
-@pytest.mark.parametrize(
-    ("shape", "rows", "lanes"),
-    [
-        ((), (), 1),
-        ((5,), (), 5),
-        ((0,), (), 0),
-        ((3, 70), (3,), 70),
-        ((3, 5), (3,), 5),
-        ((3, 4, 5), (3,), 20),
-        ((3, 4, 33), (3, 4), 33),
-        ((2, 9, 8, 4), (2, 9), 32),
-        ((2, 3, 2, 4), (2,), 24),
-        ((2, 28, 28, 3), (2, 28), 84),
-        ((2, 0, 5), (2,), 0),
-    ],
-)
-def test_row_layout(shape, rows, lanes):
-    assert _stream.row_layout(shape) == (rows, lanes)
-    assert _stream.words_shape(shape) == (*rows, (lanes + 31) // 32)
+# Outer, rows, columns, and the words of a column.
+LAYOUTS = {
+    (): ((), (1,), 1, 1),
+    (5,): ((), (5,), 1, 1),
+    (0,): ((), (0,), 1, 0),
+    (33, 70): ((), (33,), 70, 2),
+    (64, 31, 5): ((), (64, 31), 5, 62),
+    (3, 32, 5): ((3,), (32,), 5, 1),
+    (3, 4, 33, 2): ((3, 4), (33,), 2, 2),
+    (2, 9, 8, 4): ((2,), (9, 8), 4, 3),
+    (2, 3, 2, 4): ((), (2, 3, 2), 4, 1),
+    (2, 28, 28, 3): ((2,), (28, 28), 3, 25),
+    (2, 40, 28, 3): ((2,), (40, 28), 3, 35),
+    (2, 0, 5): ((), (2, 0), 5, 0),
+}
+
+
+@pytest.mark.parametrize(("shape", "expected"), LAYOUTS.items(), ids=str)
+def test_layout(shape, expected):
+    layout = _stream.Layout.of(shape)
+    *outer_rows_columns, word_rows = expected
+    assert dataclasses.astuple(layout) == tuple(outer_rows_columns)
+    assert layout.words == (*layout.outer, word_rows, layout.columns)
+    whole = (1000, *shape[1:])
+    assert len(shape) < 2 or _stream.Layout.of(whole).resized(shape) == layout
 
 
 @pytest.mark.parametrize(

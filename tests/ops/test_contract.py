@@ -32,15 +32,38 @@ def assert_same(got, expected):
     )
 
 
-@pytest.mark.parametrize("sizes", ["b, 40", "b, t, 20", "b, 4, 5"])
-def test_export_with_symbolic_sizes(case, sizes):
-    shape = jax.export.symbolic_shape(sizes)
-    program = jax.export.export(jax.jit(lambda x: run(case, x=x)))(
-        jax.ShapeDtypeStruct(shape, jnp.float32)
-    )
-    x = X if "t" in sizes else X.reshape(-1, *shape[1:])
+SYMBOLIC = {
+    "b,": (),
+    "b, 40": (),
+    "b, 4, 5": (),
+    "b, 8, t": (),
+    "b, 40, t": (),
+    "b, t, 3": ("t <= 31",),
+    "b, h, t, t": ("t >= 32",),
+}
+
+
+def export_of(case, sizes, constraints=()):
+    shape = jax.export.symbolic_shape(sizes, constraints=constraints)
+    program = jax.jit(lambda x: run(case, x=x))
+    return jax.export.export(program)(jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+@pytest.mark.parametrize(("sizes", "constraints"), SYMBOLIC.items())
+def test_export_with_symbolic_sizes(case, sizes, constraints):
+    program = export_of(case, sizes, constraints)
     again = jax.export.deserialize(program.serialize())
+    t = 33 if "t >= 32" in constraints else 7
+    known = {"b": 3, "h": 2, "t": t}
+    shape = [known.get(str(n), n) for n in program.in_avals[0].shape]
+    x = np.resize(np.asarray(X), shape)
     assert_equation(case, again.call(x), x)
+
+
+@pytest.mark.parametrize("sizes", ["b, t, 3", "b, h, t, t"])
+def test_a_size_that_leaves_the_layout_open_names_its_constraint(case, sizes):
+    with pytest.raises(ValueError, match="Add the constraint 't >= 32' or 't <= 31'"):
+        export_of(case, sizes)
 
 
 def test_vmap_over_rates(case):

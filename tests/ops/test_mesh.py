@@ -101,25 +101,42 @@ def test_sharded_broadcast_axis(kind):
                 assert_equation(case, y, X, RATE, mask)
 
 
-# Axes of too few words for a mesh, and rows of several axes.
-UNEVEN = {(8, 40): 1, (16, 5): 1, (8, 6, 16): 2, (8, 9, 8, 4): 3, (24,): 0}
+# A shape, its cut over a mesh, and the words that each device draws: its share, where
+# 32 and its rows divide one another; else all word rows, or those of some neighbours.
+CUTS = [
+    ((1024, 64), (8,), P("a"), 4 * 64),
+    ((64, 64), (8,), P("a"), 64),
+    ((8, 64), (8,), P("a"), 64),
+    ((104, 64), (8,), P("a"), 4 * 64),
+    ((96, 64), (8,), P("a"), 3 * 64),
+    ((104, 64), (4, 2), P("a", "b"), 4 * 32),
+    ((32, 200), (8,), P(None, "a"), 25),
+    ((16, 80), (8,), P(None, "a"), 10),
+    ((8, 64, 1000), (8,), P(None, None, "a"), 8 * 2 * 125),
+    ((8, 64, 100), (8,), P("a"), 2 * 100),
+    ((8, 64, 100), (8,), P(None, "a"), 8 * 100),
+    ((8, 200, 10), (8,), P(None, "a"), 8 * 7 * 10),
+    ((8, 2, 33, 8), (4, 2), P("a", "b"), 2 * 2 * 8),
+    ((8, 28, 28, 8), (8,), P("a"), 25 * 8),
+    ((8, 28, 28, 8), (4, 2), P("a", "b"), 2 * 25 * 8),
+    ((8, 6, 16), (2, 4), P("a", None, "b"), 2 * 4),
+    ((1000,), (8,), P("a"), 32),
+    ((1024,), (8,), P("a"), 4),
+]
 
 
 @pytest.mark.parametrize("kind", ["auto", "explicit"])
-def test_axes_that_do_not_divide_into_words(kind):
-    mesh = make_mesh((8,), kind)
-    places = [
-        (shape, P(*[None] * axis, "a"))
-        for shape, last in UNEVEN.items()
-        for axis in range(last + 1)
-        if shape[axis] % 8 == 0
-    ]
+@pytest.mark.parametrize(("shape", "sizes", "spec", "words"), CUTS, ids=str)
+def test_no_cut_makes_devices_speak(kind, shape, sizes, spec, words):
+    mesh = make_mesh(sizes, kind)
     with jax.set_mesh(mesh):
-        xs = [place(jnp.ones(shape), mesh, spec) for shape, spec in places]
-        ys = jax.jit(lambda xs: jax.tree.map(drop, xs))(xs)
-        for x, y in zip(xs, ys, strict=True):
-            assert y.sharding.is_equivalent_to(x.sharding, x.ndim)
-            np.testing.assert_array_equal(y > 0, kept_on(x.shape))
+        x = place(jnp.ones(shape), mesh, spec)
+        program = jax.jit(lambda x: jax.vjp(drop, x)[1](x)).lower(x).compile()
+        assert not collectives(program)
+        assert words_drawn(program) == words
+        [slope] = program(x)
+        assert slope.sharding.is_equivalent_to(x.sharding, x.ndim)
+        np.testing.assert_array_equal(slope > 0, kept_on(shape))
 
 
 def test_sizes_that_no_mesh_divides():

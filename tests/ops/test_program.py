@@ -1,5 +1,6 @@
 """The compiled program, counted: what is kept, what is drawn, what is traced."""
 
+import math
 import re
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import oracle
 import pytest
 from cases import KEY, each_case
+from jax import lax
 
 import jdrop
 from jdrop import _op
@@ -18,8 +20,8 @@ def residuals(f, *args):
     return [(y.shape, str(y.dtype)) for y in jax.tree.leaves(pullback) if y.ndim]
 
 
-# At least one word a row, a row and a bit, rows of several axes, no axis of rows.
-SHAPES = [(64, 512), (64, 100), (16, 28, 28, 3), (1000,)]
+# Whole words, a word and a bit, rows of several axes, few columns, one column, none.
+SHAPES = [(64, 512), (33, 100), (16, 28, 28, 3), (320, 10), (3200, 1), (1000,)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -37,13 +39,59 @@ def test_packed_words_are_the_only_residual(case, dtype, shape):
     assert residuals(jax.jit(f), x, 0.3, False) == [words]
 
 
-def test_memory_is_one_bit_per_element():
+@pytest.mark.parametrize(
+    ("shape", "bits"),
+    [((64, 64), 1), ((4096, 1), 1), ((1024, 10), 1), ((8, 28, 28, 4), 25 / 24.5)],
+)
+def test_memory_is_one_bit_per_element(shape, bits):
     f = jax.jit(lambda x: jdrop.dropout(KEY, x, 0.1))
-    for size in (2**12, 2**16):
-        _, pullback = jax.vjp(f, jnp.ones((size // 64, 64)))
-        scalar = 4
-        kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pullback))
-        assert kept == size // 8 + scalar
+    _, pullback = jax.vjp(f, jnp.ones(shape))
+    scalar = 4
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pullback))
+    assert kept == bits * math.prod(shape) / 8 + scalar
+
+
+LAYERS, BATCH, WIDTH = 12, 64, 64
+HIDDEN = 4 * WIDTH
+
+
+def temporaries(rate, remat, scan):
+    """Bytes beside arguments and results of the gradient of 12 residual blocks."""
+
+    def block(x, weights, key):
+        up, down = weights
+        hidden = jax.nn.gelu(x @ up)
+        return x + (jdrop.dropout(key, hidden, rate) if rate else hidden) @ down
+
+    block = jax.checkpoint(block) if remat else block
+
+    def loss(weights, x):
+        keys = jax.random.split(jax.random.key(0), LAYERS)
+        if scan:
+            x, _ = lax.scan(lambda x, wk: (block(x, *wk), None), x, (weights, keys))
+        else:
+            for i in range(LAYERS):
+                x = block(x, [w[i] for w in weights], keys[i])
+        return (x**2).sum()
+
+    weights = [
+        jnp.ones((LAYERS, WIDTH, HIDDEN)),
+        jnp.ones((LAYERS, HIDDEN, WIDTH)),
+    ]
+    step = jax.jit(jax.grad(loss)).lower(weights, jnp.ones((BATCH, WIDTH)))
+    return step.compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("scan", [False, True], ids=["unrolled", "scan"])
+@pytest.mark.parametrize("remat", [False, True], ids=["plain", "remat"])
+def test_a_training_step_keeps_one_bit_per_element(remat, scan):
+    """Of all blocks together; in a scan XLA holds one more output of one block."""
+    without = temporaries(0, remat, scan)
+    bits = LAYERS * BATCH * HIDDEN // 8
+    one_output = 4 * BATCH * HIDDEN if scan else 0
+    for rate in (0.1, 0.5):
+        more = temporaries(rate, remat, scan) - without
+        assert more <= 1.05 * bits + one_output
 
 
 def test_remat_of_a_block_keeps_nothing_of_its_inside():
