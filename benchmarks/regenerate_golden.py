@@ -1,15 +1,18 @@
-"""Rewrites `jdrop/selfcheck/golden.json`, the words that the stream must draw.
+"""Rewrites what names the stream or quotes its words.
 
     python -m benchmarks.regenerate_golden
 
-Run it when the stream changes, after giving the stream a new name. While the name
-stays, a vector that is there may neither change nor go; `--force` overrides that.
-Adding vectors is always allowed: add them to the tables below.
+That is `jdrop/selfcheck/golden.json`, the words that the stream must draw; the name and
+the section "By hand" of docs/stream.md; and the name in CHANGELOG.md. Run it when the
+stream changes, after giving the stream a new name. While the name stays, a vector that
+is there may neither change nor go; `--force` overrides that. Adding vectors is always
+allowed: add them to the tables below.
 """
 
 import argparse
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +21,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 import jdrop
+from benchmarks import by_hand
+from benchmarks.records import ROOT
 from jdrop.selfcheck import vectors
 from jdrop.selfcheck.vectors import LEGACY, Golden, KeyVector, MaskVector, Vector
 
 AnyVector = TypeVar("AnyVector", bound=Vector)
 
-GOLDEN = Path(vectors.__file__).with_name("golden.json")
+GOLDEN = Path("jdrop", "selfcheck", "golden.json")
+PAGE, CHANGELOG = Path("docs", "stream.md"), Path("CHANGELOG.md")
 
 # Up to so many words are written in full, and of more than that the first few.
 FULL, FEW = 64, 8
@@ -151,17 +157,36 @@ def _entry(vector: Vector) -> dict[str, Any]:
     return {**entry, "sha256": digest, "words": words}
 
 
+def rewrite_pages(root: Path) -> None:
+    """Writes the stream's name and its examples where pages have them."""
+    changelog, page = root / CHANGELOG, root / PAGE
+    unreleased = rename(r"## Unreleased \(.*stream ", changelog.read_text("utf-8"))
+    changelog.write_text(unreleased, "utf-8")
+    text = rename(r"Name of this version: \*\*`", page.read_text("utf-8"))
+    before, heading, rest = text.partition(" By hand\n\n")
+    after = "".join(rest.partition("\n## ")[1:])
+    page.write_text(before + heading + by_hand.section() + after, "utf-8")
+
+
+def rename(before: str, text: str) -> str:
+    """The text with the stream's name after a pattern, which occurs in it once."""
+    text, count = re.subn(f"({before})[\\w-]+", rf"\g<1>{jdrop.STREAM}", text)
+    if count != 1:
+        raise ValueError(f"a page names the stream once after {before!r}; got {count}")
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the file, or says what forbids it."""
+    """Writes the files, or says what forbids it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--force", action="store_true", help="change vectors of an unchanged stream"
     )
-    parser.add_argument("--path", type=Path, default=GOLDEN, help="the file to write")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the tree to write to")
     options = parser.parse_args(arguments)
-    golden, names = draw(), []
-    if options.path.exists():
-        old = vectors.parse_golden(options.path.read_text("utf-8"))
+    golden, names, path = draw(), [], options.root / GOLDEN
+    if path.exists():
+        old = vectors.parse_golden(path.read_text("utf-8"))
         names = changed(old, golden)
     if names and not options.force:
         print(
@@ -171,9 +196,13 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    options.path.write_text(to_json(golden), "utf-8")
+    path.write_text(to_json(golden), "utf-8")
+    rewrite_pages(options.root)
     count = len(golden.masks) + len(golden.keys)
-    print(f"{options.path}: {count} vectors of {golden.stream}, {len(names)} changed")
+    print(f"{path}: {count} vectors of {golden.stream}, {len(names)} changed")
+    print(
+        f"{options.root / PAGE} and {options.root / CHANGELOG}: its name, its examples"
+    )
     return 0
 
 

@@ -46,14 +46,6 @@ def run_command(*options, **environment):
 
 
 @pytest.fixture
-def fresh_programs():
-    """No program that was compiled before or inside the test is used beyond it."""
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
-@pytest.fixture
 def vectors(monkeypatch):
     """Leaves the command the masks that a test gives it, in the ways that it names."""
 
