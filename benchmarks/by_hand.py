@@ -87,8 +87,8 @@ def _part_of_a_mask() -> list[str]:
         f"    {_word(first)} >> 27 | {_word(second)} << 5 = "
         f"{_word(low)} | {_word(high)} = {_word(low | high)}\n"
         f"    {_word(second)} >> 27                 = {_word(last)}",
-        "and of the second one only the lowest 4 bits count, rows 32 to 35. The bits "
-        f"{_listed(zeros)} of the first are 0: of the 36 elements those at "
+        "and of the second one only the lowest 4 bits count, its rows 32 to 35. The "
+        f"bits {_listed(zeros)} of the first are 0: of the 36 elements those at "
         f"{_listed(places)} are dropped.",
     ]
 

@@ -221,9 +221,10 @@ def test_another_rotation_is_reported(vectors, capsys, monkeypatch, fresh_progra
 
 @pytest.mark.parametrize("name", ["float32 input", "gradient under remat"])
 def test_bits_that_are_read_wrongly_are_reported(name, monkeypatch, fresh_programs):
-    bits = _draw._bits
-    swapped = np.uint32(0x01010101)
-    monkeypatch.setattr(_draw, "_bits", lambda words: bits(words ^ swapped))
+    is_set, swapped = _draw._is_set, np.uint32(0x01010101)
+    monkeypatch.setattr(
+        _draw, "_is_set", lambda words, row: is_set(words ^ swapped, row)
+    )
     outcome = report.run(way_named(name, SMALL), {})
     assert outcome.status == "differs"
     assert outcome.difference["word"] == (0, 0)
