@@ -1,15 +1,18 @@
-"""Rewrites `jdrop/selfcheck/golden.json`, the words that the stream must draw.
+"""Rewrites what names the stream or quotes its words.
 
     python -m benchmarks.regenerate_golden
 
-Run it when the stream changes, after giving the stream a new name. While the name
-stays, a vector that is there may neither change nor go; `--force` overrides that.
-Adding vectors is always allowed: add them to the tables below.
+That is `jdrop/selfcheck/golden.json`, the words that the stream must draw; the name and
+the section "By hand" of docs/stream.md; and the name in CHANGELOG.md. Run it when the
+stream changes, after giving the stream a new name. While the name stays, a vector that
+is there may neither change nor go; `--force` overrides that. Adding vectors is always
+allowed: add them to the tables below.
 """
 
 import argparse
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +21,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 import jdrop
+from benchmarks import by_hand
+from benchmarks.records import ROOT
 from jdrop.selfcheck import vectors
 from jdrop.selfcheck.vectors import LEGACY, Golden, KeyVector, MaskVector, Vector
 
 AnyVector = TypeVar("AnyVector", bound=Vector)
 
-GOLDEN = Path(vectors.__file__).with_name("golden.json")
+GOLDEN = Path("jdrop", "selfcheck", "golden.json")
+PAGE, CHANGELOG = Path("docs", "stream.md"), Path("CHANGELOG.md")
 
 # Up to so many words are written in full, and of more than that the first few.
 FULL, FEW = 64, 8
@@ -34,33 +40,53 @@ THREEFRY = {"impl": "threefry2x32", "key": PI[:2]}
 KEY_WORDS = {"threefry2x32": 2, "threefry4x32": 4, "philox2x32": 1, "philox4x32": 2}
 KEY_WORDS |= {"rbg": 4, "unsafe_rbg": 4, LEGACY: 2}
 
-SMALL = {"shape": (4, 50), "rate": 0.1}
+SMALL = {"shape": (60, 10), "rate": 0.1}
 RATES = {"0": 0.0, "0.1": 0.1, "1/4": 1 / 4, "1/3": 1 / 3, "1/2": 1 / 2}
 RATES |= {"0.9": 0.9, "1": 1.0}
+OFFSETS = {"offset of whole words": 64, "uneven offset": 1001, "last offset": 2**32 - 1}
 
-# Over the large mask, a rate of 1e-7 drops 0.56 elements in expectation; this key makes
-# it two.
+# Two devices cut the large mask between words, eight cut words too. Over all of it a
+# rate of 1e-7 drops 0.56 elements in expectation; this key makes it two.
 LARGE_RATES = {"0.1": 0.1, "1e-4": 1e-4, "1 - 1e-4": 1 - 1e-4, "1e-7": 1e-7}
-LARGE = {"impl": "threefry2x32", "key": (0, 3), "shape": (1680, 3360)}
+LARGE = {"impl": "threefry2x32", "key": (0, 32), "shape": (6720, 840)}
+
+ATTENTION = (2, 4, 64, 50)
+
+
+def _part(offset: tuple[int, ...], within: tuple[int, ...]) -> dict[str, Any]:
+    return {"offset": offset, "within": within}
+
 
 # The name, the shape and the rate, and what is not as usual.
 LAYOUTS: tuple[tuple[str, tuple[int, ...], float, dict[str, Any]], ...] = (
     ("scalar", (), 0.5, {}),
     ("empty", (3, 0), 0.5, {}),
-    ("1-d", (1000,), 0.1, {}),
-    ("one lane over", (33,), 0.1, {}),
-    ("short rows", (60, 10), 0.5, {}),
-    ("merged rows", (7, 4, 5), 0.25, {}),
-    ("merged to axis 0", (5, 2, 3, 4), 0.9, {}),
-    ("odd sizes", (3, 5, 7, 11), 1 / 3, {}),
-    ("image", (2, 8, 12, 3), 0.25, {"offset": 5}),
-    ("feature maps", (2, 4, 5, 32), 0.1, {}),
-    ("shared pixels", (8, 6, 5, 16), 0.25, {"broadcast_dims": (1, 2)}),
-    ("shared last axis", (5, 12, 40), 0.1, {"broadcast_dims": (2,)}),
-    ("shared examples", (5, 70), 0.5, {"broadcast_dims": (0,), "offset": 3}),
+    ("no rows", (0, 3), 0.5, {}),
+    ("1-d", (1000,), 0.25, {"offset": 77}),
+    ("one column", (65, 1), 0.25, {}),
+    # Its last word is in word row 2^28 - 1; an example has 12 rows.
+    ("merged rows, last offset", (5, 3, 4, 6), 0.25, {"offset": 2**33 // 12 - 5}),
+    ("feature maps", (3, 5, 7, 11), 1 / 3, {}),
+    ("image, last offset", (2, 7, 9, 3), 0.25, {"offset": 2**28 - 2}),
+    # Counters that number all rows of all examples in 32 bits repeat offset 0 here.
+    ("image, offset 65536", (2, 256, 256, 1), 0.5, {"offset": 65536}),
+    ("attention", (2, 3, 40, 5), 0.25, {}),
+    ("shared pixels", (40, 3, 4, 8), 0.25, {"broadcast_dims": (1, 2)}),
+    ("shared last axis", (5, 12, 40), 0.25, {"broadcast_dims": (2,)}),
+    ("shared examples", (3, 40, 5), 0.5, {"broadcast_dims": (0,), "offset": 3}),
     ("shared everywhere", (4, 5), 0.5, {"broadcast_dims": (0, 1)}),
-    ("offset", (16, 40), 0.1, {"offset": 1000}),
-    ("offset wraps", (16, 40), 0.1, {"offset": 2**32 - 8}),
+    ("window of whole words", (1, 2, 20, 3), 0.1, _part((1, 1, 32, 20), ATTENTION)),
+    ("uneven window", (1, 2, 20, 3), 0.1, _part((0, 2, 13, 47), ATTENTION)),
+    ("window of merged rows", (2, 3, 4, 2), 0.25, _part((1, 4, 1, 2), (3, 8, 6, 5))),
+    (
+        *("shared window", (34, 10, 4), 0.5),
+        {"broadcast_dims": (1,), **_part((20, 5, 2), (64, 40, 8))},
+    ),
+    # Its last word has the greatest counters that there are.
+    (
+        *("last window", (1, 37, 3), 0.5),
+        _part((2**28 - 1, 2**21 - 37, 2**16 - 3), (2**28, 2**21, 2**16)),
+    ),
 )
 
 
@@ -72,6 +98,8 @@ def mask_vectors() -> Iterator[dict[str, Any]]:
         yield {"name": f"{impl} key", "impl": impl, "key": PI[-size:], **SMALL}
     for name, word in {"least": 0, "greatest": 2**32 - 1}.items():
         yield {"name": f"{name} key", **THREEFRY, "key": (word, word), **SMALL}
+    for name, offset in OFFSETS.items():
+        yield {"name": name, **THREEFRY, **SMALL, "offset": offset}
     for name, shape, rate, more in LAYOUTS:
         yield {"name": name, **THREEFRY, "shape": shape, "rate": rate, **more}
     for name, rate in LARGE_RATES.items():
@@ -101,7 +129,7 @@ def draw() -> Golden:
 
 def fill(vector: AnyVector, words: Any) -> AnyVector:
     """The vector with the words that came of it."""
-    flat = np.asarray(words).ravel()
+    flat = vector.meaning(np.asarray(words)).ravel()
     shown = tuple(int(word) for word in flat[: flat.size if flat.size <= FULL else FEW])
     return dataclasses.replace(vector, sha256=vectors.sha256(flat), words=shown)
 
@@ -129,17 +157,36 @@ def _entry(vector: Vector) -> dict[str, Any]:
     return {**entry, "sha256": digest, "words": words}
 
 
+def rewrite_pages(root: Path) -> None:
+    """Writes the stream's name and its examples where pages have them."""
+    changelog, page = root / CHANGELOG, root / PAGE
+    unreleased = rename(r"## Unreleased \(.*stream ", changelog.read_text("utf-8"))
+    changelog.write_text(unreleased, "utf-8")
+    text = rename(r"Name of this version: \*\*`", page.read_text("utf-8"))
+    before, heading, rest = text.partition(" By hand\n\n")
+    after = "".join(rest.partition("\n## ")[1:])
+    page.write_text(before + heading + by_hand.section() + after, "utf-8")
+
+
+def rename(before: str, text: str) -> str:
+    """The text with the stream's name after a pattern, which occurs in it once."""
+    text, count = re.subn(f"({before})[\\w-]+", rf"\g<1>{jdrop.STREAM}", text)
+    if count != 1:
+        raise ValueError(f"a page names the stream once after {before!r}; got {count}")
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the file, or says what forbids it."""
+    """Writes the files, or says what forbids it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--force", action="store_true", help="change vectors of an unchanged stream"
     )
-    parser.add_argument("--path", type=Path, default=GOLDEN, help="the file to write")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the tree to write to")
     options = parser.parse_args(arguments)
-    golden, names = draw(), []
-    if options.path.exists():
-        old = vectors.parse_golden(options.path.read_text("utf-8"))
+    golden, names, path = draw(), [], options.root / GOLDEN
+    if path.exists():
+        old = vectors.parse_golden(path.read_text("utf-8"))
         names = changed(old, golden)
     if names and not options.force:
         print(
@@ -149,9 +196,13 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    options.path.write_text(to_json(golden), "utf-8")
+    path.write_text(to_json(golden), "utf-8")
+    rewrite_pages(options.root)
     count = len(golden.masks) + len(golden.keys)
-    print(f"{options.path}: {count} vectors of {golden.stream}, {len(names)} changed")
+    print(f"{path}: {count} vectors of {golden.stream}, {len(names)} changed")
+    print(
+        f"{options.root / PAGE} and {options.root / CHANGELOG}: its name, its examples"
+    )
     return 0
 
 

@@ -112,6 +112,7 @@ def compare(
     vector: Vector, words: np.ndarray, known: dict[str, np.ndarray]
 ) -> dict[str, Any] | None:
     """The first difference of words from a vector's own, if there is one."""
+    words = vector.meaning(words)
     digest = sha256(words)
     if digest == vector.sha256:
         known.setdefault(vector.name, words.ravel())

@@ -31,7 +31,8 @@ class Vector:
       name: What it is called in reports.
       impl: The implementation of the key, as `jax.random.key` takes it, or "legacy".
       key: The words of the key.
-      sha256: Hash of all the words that come of it: little-endian bytes, in C order.
+      sha256: Hash of all the words that come of it: little-endian bytes, in C order,
+        with 0 for the surplus bits of a mask.
       words: These words in C order, or only the first ones where they are many.
     """
 
@@ -48,6 +49,10 @@ class Vector:
             return words
         return jax.random.wrap_key_data(words, impl=self.impl)
 
+    def meaning(self, words: np.ndarray) -> np.ndarray:
+        """What means something of the words that were drawn: here, all of them."""
+        return words
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaskVector(Vector):
@@ -56,45 +61,57 @@ class MaskVector(Vector):
     shape: tuple[int, ...]
     rate: float
     broadcast_dims: tuple[int, ...] = ()
-    offset: int = 0
+    offset: int | tuple[int, ...] = 0
+    within: tuple[int, ...] | None = None
 
-    def draw(self, key: jax.Array, **traced: jax.Array) -> jax.Array:
+    def draw(self, key: jax.Array, **traced: Any) -> jax.Array:
         """The packed words; the rate and the offset may be given as traced."""
-        return jdrop.sample_mask(key, self.shape, **{**self._options(), **traced}).words
+        return self._sample(key, **traced).words
 
-    def drop(self, key: jax.Array, x: jax.Array) -> jax.Array:
-        """The same mask, applied to x."""
-        return jdrop.dropout(key, x, **self._options())
+    def drop(self, key: jax.Array, x: jax.Array, **traced: Any) -> jax.Array:
+        """The same mask, applied to x, which may be a part of an array of the shape."""
+        if self.within:
+            return jdrop.apply_mask(self._sample(key, **traced), x)
+        options = {"broadcast_dims": self.broadcast_dims, "offset": self.offset}
+        return jdrop.dropout(key, x, self.rate, **{**options, **traced})
 
-    def _options(self) -> dict[str, Any]:
-        names = ("rate", "broadcast_dims", "offset")
-        return {name: getattr(self, name) for name in names}
+    def _sample(self, key: jax.Array, **traced: Any) -> jdrop.Mask:
+        names = ("rate", "broadcast_dims", "offset", "within")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return jdrop.sample_mask(key, self.shape, **{**options, **traced})
 
     def pack(self, kept: np.ndarray) -> list[np.ndarray]:
         """Packs what was seen to be kept of an array of the shape.
 
         Along shared axes all elements must agree, so they are packed twice: where all
-        of them are kept, and where any of them is. The surplus bits of a row cannot be
-        seen; they are taken from `words`, which are all there where a row has any.
+        of them are kept, and where any of them is.
         """
-        return [
-            self._pack(some(kept, axis=self.broadcast_dims, keepdims=True))
-            for some in (np.all, np.any)
-        ]
+        layout = self._layout()
+        blocks = (*layout.words[:-1], BITS, layout.columns)
+        packed = []
+        for some in (np.all, np.any):
+            bits = some(kept, axis=self.broadcast_dims)
+            rows = bits.reshape(*layout.outer, math.prod(layout.rows), layout.columns)
+            missing = [(0, 0)] * rows.ndim
+            missing[-2] = (0, -rows.shape[-2] % BITS)
+            lanes = np.moveaxis(np.pad(rows, missing).reshape(blocks), -2, -1)
+            octets = np.packbits(lanes, axis=-1, bitorder="little")
+            packed.append(octets.view("<u4")[..., 0])
+        return packed
 
-    def _pack(self, kept: np.ndarray) -> np.ndarray:
-        layout = Layout.of(kept.shape)
-        surplus = -math.prod(layout.rows) % BITS
-        rows = kept.reshape(*layout.outer, -1, layout.columns)
-        bits = np.pad(rows, [(0, 0)] * len(layout.outer) + [(0, surplus), (0, 0)])
-        in_words = np.moveaxis(bits, -1, -2).reshape(*layout.outer, layout.columns, -1)
-        packed = np.packbits(in_words, axis=-1, bitorder="little").view("<u4")
-        words = np.moveaxis(packed, -1, -2)
-        if surplus and words.size:
-            expected = np.reshape(np.array(self.words, np.uint32), words.shape)
-            unseen = np.uint32(2**BITS - 2 ** (BITS - surplus))
-            words[..., -1, :] |= expected[..., -1, :] & unseen
+    def meaning(self, words: np.ndarray) -> np.ndarray:
+        """The words without their surplus bits."""
+        surplus = -math.prod(self._layout().rows) % BITS
+        words = words.copy()
+        words[..., -1:, :] &= np.uint32(2**BITS - 1 >> surplus)
         return words
+
+    def _layout(self) -> Layout:
+        part, whole = (
+            tuple(1 if i in self.broadcast_dims else n for i, n in enumerate(shape))
+            for shape in (self.shape, self.within or self.shape)
+        )
+        return Layout.of(whole).resized(part)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

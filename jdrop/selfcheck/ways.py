@@ -41,10 +41,16 @@ class Way:
 def all_ways(golden: Golden) -> list[Way]:
     """All ways, the plainest first, and those that do not apply here among them."""
     # An array with an offset and with bits to spare in its words, one with shared bits,
-    # and one that is large enough to be drawn in a single pass.
-    image, shared, large = (
+    # a part that begins inside a word, and an array that is large enough to be drawn in
+    # a single pass.
+    image, shared, window, large = (
         [vector for vector in golden.masks if vector.name == name]
-        for name in ("image", "shared pixels", "large, 0.1")
+        for name in (
+            "image, last offset",
+            "shared pixels",
+            "uneven window",
+            "large, 0.1",
+        )
     )
     ends = [v for v in golden.masks if v.name in ("rate 0", "rate 1")]
     kinds = [v for v in golden.masks if v.name == f"{v.impl} key"]
@@ -52,7 +58,7 @@ def all_ways(golden: Golden) -> list[Way]:
     alike = [v for v in golden.masks if count[_program(v)] > 1]
     others = [v for v in golden.masks if v not in kinds and v not in alike]
     # These differ in nothing but the key.
-    keys = [v for v in alike if v.shape == (4, 50) and v.rate == 0.1]
+    keys = [v for v in alike if v.rate == 0.1 and v.shape == (60, 10) and not v.offset]
     numbered = [vector for vector in golden.keys if vector.name == "rbg by name"]
     drop = MaskVector.drop
     x64_off = None if jnp.result_type(float) == np.float64 else "jax_enable_x64 is off"
@@ -66,7 +72,7 @@ def all_ways(golden: Golden) -> list[Way]:
         Way("gradient under remat", large, partial(_dropped, _gradient, "float32")),
         Way("float32 input", shared + large, partial(_dropped, drop, "float32")),
         Way("bfloat16 input", large, partial(_dropped, drop, "bfloat16")),
-        Way("float16 input", image, partial(_dropped, drop, "float16")),
+        Way("float16 input", window, partial(_dropped, drop, "float16")),
         Way("float64 input", image, partial(_dropped, drop, "float64"), x64_off),
         Way("key_for", golden.keys, partial(_one_by_one, KeyVector.derive)),
         Way("key_for, traced integer", numbered, _key_for_traced),
@@ -116,13 +122,13 @@ def _traced_rate(vectors: Masks) -> Drawn:
     programs: dict[Any, Any] = {}
     for vector in vectors:
         draw = programs.setdefault(_program(vector), jax.jit(vector.draw))
-        rate, offset = jnp.float32(vector.rate), jnp.uint32(vector.offset)
+        rate, offset = jnp.float32(vector.rate), jax.tree.map(jnp.uint32, vector.offset)
         yield vector, draw(vector.make_key(), rate=rate, offset=offset)
 
 
 def _program(vector: MaskVector) -> tuple[Any, ...]:
     """What decides the program, where key, rate and offset are traced."""
-    return vector.impl, vector.shape, vector.broadcast_dims
+    return vector.impl, vector.shape, vector.broadcast_dims, vector.within
 
 
 def _mapped(over: Function, vectors: Masks) -> Drawn:
@@ -183,13 +189,13 @@ def _shard_map(vectors: Masks) -> Drawn:
     """Every device draws its rows of the whole by their offset."""
     mesh = _mesh(AxisType.Auto)
 
-    def draw(vector: MaskVector, key: jax.Array) -> jax.Array:
-        rows = vector.shape[0] // mesh.size
-        part = dataclasses.replace(vector, shape=(rows, *vector.shape[1:]))
-        return part.draw(key, offset=lax.axis_index("devices") * rows)
+    def drop(vector: MaskVector, key: jax.Array, x: jax.Array) -> jax.Array:
+        return vector.drop(key, x, offset=lax.axis_index("devices") * x.shape[0])
 
-    def mapped(vector: MaskVector, key: jax.Array) -> jax.Array:
-        each, cut = partial(draw, vector), P("devices")
-        return jax.shard_map(each, mesh=mesh, in_specs=P(), out_specs=cut)(key)
+    def mapped(vector: MaskVector, key: jax.Array, x: jax.Array) -> jax.Array:
+        rows = P("devices")
+        return jax.shard_map(
+            partial(drop, vector), mesh=mesh, in_specs=(P(), rows), out_specs=rows
+        )(key, x)
 
-    return _in_one_program(mapped, vectors)
+    return _dropped(mapped, "float32", vectors)

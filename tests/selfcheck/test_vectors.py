@@ -1,12 +1,13 @@
 """The golden vectors: right by the oracle, of the stream's name, of every kind."""
 
+import dataclasses
+
 import numpy as np
 import oracle
 import pytest
 from cases import KEY_IMPLEMENTATIONS
 
 import jdrop
-from jdrop._stream import LANES, row_layout, words_shape
 from jdrop.selfcheck.vectors import LEGACY, KeyVector, load_golden, sha256
 
 GOLDEN = load_golden()
@@ -19,12 +20,13 @@ def by_name(vector):
 
 
 def arguments(vector):
-    dims, offset = vector.broadcast_dims, vector.offset
-    return vector.key, vector.shape, vector.rate, dims, offset
+    place = vector.broadcast_dims, vector.offset, vector.within
+    return vector.key, vector.shape, vector.rate, *place
 
 
-def words_shape_of(vector):
-    return words_shape(tuple(oracle.shared_shape(vector.shape, vector.broadcast_dims)))
+def split_of(vector):
+    whole = vector.within or vector.shape
+    return oracle.split(oracle.shared_shape(whole, vector.broadcast_dims))
 
 
 def test_vectors_are_of_the_stream():
@@ -36,11 +38,12 @@ def test_vector_is_what_the_page_says(vector):
     if isinstance(vector, KeyVector):
         words = oracle.key_for(vector.key, *vector.path)
     else:
-        words = oracle.words(*arguments(vector))
+        words = vector.meaning(oracle.words(*arguments(vector)))
         if 0 < vector.rate < 1 and "large" in vector.name:
             assert 0 < np.bitwise_count(words).sum() < np.prod(vector.shape)
     assert sha256(words) == vector.sha256
-    assert vector.words == tuple(words.ravel()[: len(vector.words)])
+    shown = words.size if words.size <= 64 else 8
+    assert vector.words == tuple(words.ravel()[:shown])
 
 
 def test_names_are_unique():
@@ -57,16 +60,38 @@ def test_vectors_cover_the_contract():
     assert {vector.rate for vector in masks} == rates
     assert {len(vector.shape) for vector in masks} == {0, 1, 2, 3, 4}
     assert {dim for vector in masks for dim in vector.broadcast_dims} == {0, 1, 2}
-    merged = [v for v in masks if len(v.shape) > 2 and v.shape[-1] < LANES]
-    assert {len(row_layout(vector.shape)[0]) for vector in merged} == {1, 2}
-    assert any(v.offset + v.shape[0] > 2**32 for v in masks if v.shape)
+    splits = [split_of(vector) for vector in masks]
+    assert {len(outer) for outer, _, _ in splits} == {0, 1, 2}
+    assert {len(rows) for _, rows, _ in splits} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("vector", GOLDEN.masks, ids=by_name)
-def test_words_are_in_full_where_few_or_where_bits_are_surplus(vector):
-    size = np.prod(words_shape_of(vector))
-    assert len(vector.words) == (size if size <= 64 else 8)
-    assert size <= 64 or vector.shape[-1] % LANES == 0
+@pytest.mark.parametrize("in_rows", [True, False], ids=["in the rows", "outer"])
+def test_offsets_cover_axis_0(in_rows):
+    vectors = [v for v in GOLDEN.masks if v.within is None and v.offset]
+    offsets = [v.offset for v in vectors if bool(split_of(v)[0]) != in_rows]
+    assert any(offset % 32 for offset in offsets)
+    assert any(offset % 32 == 0 for offset in offsets)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("merged rows, last offset", {"offset": 2**33 // 12 - 4}),
+        ("image, last offset", {"offset": 2**28 - 1}),
+        ("last window", {"within": (2**29, 2**21, 2**16), "offset": (2**28, 0, 0)}),
+        ("last window", {"within": (2**28, 2**21, 2**16 + 1)}),
+    ],
+)
+def test_the_last_places_are_the_last(name, more):
+    beyond = dataclasses.replace(MASKS[name], **more)
+    with pytest.raises(ValueError, match="the stream numbers 268435456 words"):
+        beyond.draw(beyond.make_key())
+
+
+def test_an_offset_does_not_come_round():
+    vector = MASKS["image, offset 65536"]
+    first = dataclasses.replace(vector, offset=0).draw(vector.make_key())
+    assert sha256(np.asarray(first)) != vector.sha256
 
 
 @pytest.mark.parametrize(
