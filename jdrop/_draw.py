@@ -198,10 +198,14 @@ def unpack(words: jax.Array, layout: Layout) -> jax.Array:
     # Of words that are gathered each device draws as many as it needs. Of a slice of
     # all bits they would exchange some, where a mesh cuts the rows
     # (test_no_cut_makes_devices_speak).
-    rows, axis = math.prod(layout.rows), words.ndim - 2
-    row = lax.broadcasted_iota(jnp.uint32, (1,) * axis + (rows, 1), axis)
-    word_row = row.reshape(rows) // np.uint32(_stream.BITS)
-    return _is_set(jnp.take(words, word_row, axis, mode="clip"), row)
+    return unpack_rows(words, lax.iota(jnp.uint32, math.prod(layout.rows)))
+
+
+def unpack_rows(words: jax.Array, rows: jax.Array) -> jax.Array:
+    """One bool an element of the rows of these numbers, in their order."""
+    of_rows = jnp.take(words, rows // np.uint32(_stream.BITS), axis=-2, mode="clip")
+    axes = (*range(words.ndim - 2), words.ndim - 1)
+    return _is_set(of_rows, lax.expand_dims(rows, axes))
 
 
 def over_bits(

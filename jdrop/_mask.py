@@ -17,7 +17,7 @@ from jdrop._draw import over_bits, unpack
 from jdrop._keys import consume
 from jdrop._sharding import sharded_like
 from jdrop._stream import Layout, Rate
-from jdrop._window import Start, draw_part
+from jdrop._window import Start, draw_part, shared
 
 
 @functools.partial(
@@ -165,11 +165,6 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
     _arguments.check_mask(mask, mask.layout.words)
     _arguments.check_fits(mask.shape, x.shape)
     return _apply(mask, x)
-
-
-def shared(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a mask that is shared along some axes."""
-    return tuple(1 if axis in dims else size for axis, size in enumerate(shape))
 
 
 def draw_mask(

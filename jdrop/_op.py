@@ -18,10 +18,10 @@ from jdrop._arguments import (
     is_known,
 )
 from jdrop._keys import consume
-from jdrop._mask import draw_mask, shared
+from jdrop._mask import draw_mask
 from jdrop._sharding import sharded_like
 from jdrop._stream import Rate
-from jdrop._window import Start
+from jdrop._window import Start, shared
 
 
 def _first(rate: ArrayLike, x: jax.Array, *others: jax.Array) -> jax.Array:

@@ -220,6 +220,11 @@ class Layout:
         return Layout(shape[:lead], shape[lead:-1], shape[-1])
 
     @property
+    def steps(self) -> tuple[int, ...]:
+        """Rows from one index along each row axis to the next."""
+        return tuple(math.prod(self.rows[i + 1 :]) for i in range(len(self.rows)))
+
+    @property
     def words(self) -> tuple[int, ...]:
         """The shape of the packed words: outer, then ceil(rows / 32), then columns."""
         return (*self.outer, -(-math.prod(self.rows) // BITS), self.columns)

@@ -9,6 +9,7 @@ array, bit by bit.
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop._arguments import as_offset, as_window, check_size, is_traced
-from jdrop._draw import draw_words
+from jdrop._draw import draw_words, unpack_rows
 from jdrop._stream import BITS, MAX_FIRST, MAX_OTHERS, Layout, Rate
 
 # An index along an axis: a uint32 scalar, or None where it is known to be 0.
@@ -28,7 +29,7 @@ Index = ArrayLike | None
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("index",),
-    meta_fields=("divisor", "within"),
+    meta_fields=("is_aligned", "within"),
 )
 @dataclasses.dataclass(frozen=True)
 class Start:
@@ -36,14 +37,13 @@ class Start:
 
     Attributes:
       index: Its first index along each leading axis; along the others it is 0.
-      divisor: Along each of these the largest power of two up to 32 that is known to
-        divide it.
+      is_aligned: Whether its first row is known to be the first of a word.
       within: The shape of the larger array; None for that of the mask, but for axis 0,
         whose size plays no part.
     """
 
     index: tuple[Index, ...] = ()
-    divisor: tuple[int, ...] = ()
+    is_aligned: bool = True
     within: tuple[int, ...] | None = None
 
     @classmethod
@@ -66,16 +66,24 @@ class Start:
             index = as_offset(offset, shape)
         else:
             index, within = as_window(offset, shape, within)
-            within = tuple(1 if i in dims else n for i, n in enumerate(within))
+            within = shared(within, dims)
         index = tuple(np.uint32(0) if i in dims else n for i, n in enumerate(index))
+        shape = shared(shape, dims)
+        layout = Layout.of(within or shape)
         first = 0 if not index or is_traced(index[0]) else int(index[0])
-        shared = tuple(1 if i in dims else n for i, n in enumerate(shape))
-        _check_counters(within or shared, first + shared[0] if shared else 1)
+        _check_counters(layout, first + shape[0] if shape else 1)
+        # Not strict: an offset has no index along other axes, and rows none of columns.
+        in_rows = zip(index[len(layout.outer) :], layout.steps, strict=False)
         return cls(
             tuple(n if is_traced(n) or int(n) else None for n in index),
-            tuple(1 if is_traced(n) else math.gcd(int(n), BITS) for n in index),
+            all(not is_traced(n) and int(n) * step % BITS == 0 for n, step in in_rows),
             within,
         )
+
+
+def shared(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a mask that is shared along some axes."""
+    return tuple(1 if axis in dims else size for axis, size in enumerate(shape))
 
 
 def draw_part(
@@ -96,38 +104,31 @@ def draw_part(
     whole = Layout.of(start.within or shape)
     layout = whole.resized(shape)
     lead, after = len(whole.outer), len(whole.outer) + len(whole.rows)
-    axes = max(len(shape), 1)
-    index = [*start.index, *[None] * (axes - len(start.index))]
-    divisor = [*start.divisor, *[BITS] * (axes - len(start.divisor))]
-    steps = [math.prod(whole.rows[axis + 1 :]) for axis in range(len(whole.rows))]
-    word_row, shift = _first_row(index[lead:after], divisor[lead:after], steps)
-    column = index[after] if axes > after else None
-    last = sum((n - 1) * step for n, step in zip(layout.rows, steps, strict=True))
+    index = [*start.index, *[None] * (after + 1 - len(start.index))]
+    word_row, bit = _first_row(index[lead:after], whole.steps)
+    shift = None if start.is_aligned else bit
+    last = sum((n - 1) * step for n, step in zip(layout.rows, whole.steps, strict=True))
     touched = (last if shift is None else last + BITS - 1) // BITS + 1
     sizes = (*layout.outer, touched, layout.columns)
-    first = (*index[:lead], word_row, column)
+    first = (*index[:lead], word_row, index[after])
     words = draw_words(key, sizes, first, whole.words, rate)
     if layout.rows[1:] != whole.rows[1:]:
-        return _gather_rows(words, layout, steps, shift), layout
+        return _gather_rows(words, layout, whole.steps, shift), layout
     return words if shift is None else _shift_rows(words, layout, shift), layout
 
 
-def _check_counters(whole: tuple[int, ...], end: Any) -> None:
+def _check_counters(layout: Layout, end: Any) -> None:
     """Raises unless the stream has counters for the words up to an end along axis 0."""
-    layout = Layout.of(whole)
     if not layout.outer:
         end = -(-end * math.prod(layout.rows[1:]) // BITS)
     check_size(end, math.prod(layout.words[1:]), MAX_FIRST, MAX_OTHERS)
 
 
-def _first_row(
-    index: list[Index], divisor: list[int], steps: list[int]
-) -> tuple[Index, Index]:
+def _first_row(index: Sequence[Index], steps: Sequence[int]) -> tuple[Index, Index]:
     """The word row and the bit in it of the first row of a part.
 
     Args:
       index: First index along each row axis.
-      divisor: What is known to divide it.
       steps: Rows from one index along the axis to the next, 31 at most.
 
     Returns:
@@ -143,12 +144,7 @@ def _first_row(
         i, step = jnp.asarray(i), jnp.uint32(step)
         word = word + i // np.uint32(BITS) * step
         bit = bit + i % np.uint32(BITS) * step
-    word = word + bit // np.uint32(BITS)
-    is_aligned = all(
-        i is None or (isinstance(step, int) and n * step % BITS == 0)
-        for i, n, step in zip(index, divisor, steps, strict=True)
-    )
-    return word, None if is_aligned else bit % np.uint32(BITS)
+    return word + bit // np.uint32(BITS), bit % np.uint32(BITS)
 
 
 def _shift_rows(words: jax.Array, layout: Layout, shift: ArrayLike) -> jax.Array:
@@ -163,20 +159,17 @@ def _shift_rows(words: jax.Array, layout: Layout, shift: ArrayLike) -> jax.Array
 
 
 def _gather_rows(
-    words: jax.Array, layout: Layout, steps: list[int], shift: Index
+    words: jax.Array, layout: Layout, steps: Sequence[int], shift: Index
 ) -> jax.Array:
     """Packs the rows of a part that are no neighbours in the larger array."""
     row = jnp.uint32(0) if shift is None else jnp.asarray(shift)
     for axis, step in enumerate(steps):
         iota = lax.broadcasted_iota(jnp.uint32, layout.rows, axis)
         row = row + iota * jnp.uint32(step)
-    row = row.reshape(-1)
-    bits = jnp.take(words, row // np.uint32(BITS), axis=-2)
-    bits = (bits >> (row % np.uint32(BITS))[:, None]) & np.uint32(1)
+    bits = unpack_rows(words, row.reshape(-1)).astype(jnp.uint32)
     count = layout.words[-2]
     missing = [(0, 0)] * bits.ndim
     missing[-2] = (0, count * BITS - bits.shape[-2])
     bits = jnp.pad(bits, missing).reshape(*layout.outer, count, BITS, layout.columns)
-    along = (1,) * (bits.ndim - 2) + (BITS, 1)
-    bit = lax.broadcasted_iota(jnp.uint32, along, bits.ndim - 2)
-    return (bits << bit).sum(axis=-2, dtype=jnp.uint32)
+    place = lax.broadcasted_iota(jnp.uint32, bits.shape, bits.ndim - 2)
+    return (bits << place).sum(axis=-2, dtype=jnp.uint32)

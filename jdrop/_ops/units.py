@@ -51,8 +51,8 @@ def dropout(
 
     Raises:
       ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
-        given, if an axis is not of x, or if an offset is negative or given for fewer
-        than two dimensions.
+        given, if an axis is not of x, or if rows beyond the limits of the stream are
+        asked for by size or offset.
       TypeError: If x is of an integer or bool dtype, if the key is missing, or if
         another argument is of the wrong kind.
 
@@ -120,8 +120,8 @@ def alpha_dropout(
 
     Raises:
       ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
-        given, if an axis is not of x, or if an offset is negative or given for fewer
-        than two dimensions.
+        given, if an axis is not of x, or if rows beyond the limits of the stream are
+        asked for by size or offset.
       TypeError: If x is of a complex, integer or bool dtype, if the key is missing, or
         if another argument is of the wrong kind.
 

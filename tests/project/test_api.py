@@ -118,6 +118,7 @@ LAYERS = [
     {"_arguments", "_sharding"},
     {"_stream"},
     {"_draw", "_keys"},
+    {"_window"},
     {"_mask"},
     {"_op"},
     {"_ops", "_flax"},
