@@ -185,7 +185,7 @@ def as_offset(offset: Any, shape: tuple[int, ...]) -> tuple[np.uint32 | jax.Arra
     index = _as_index(kind, offset)
     if shape:
         return (index,)
-    if not is_known(index, 0):
+    if not is_traced(index) and int(index):
         raise ValueError(
             f"{kind}, and a scalar has no axis; got {_describe(offset)}. Pass no "
             "offset, or reshape x to one axis."

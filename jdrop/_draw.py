@@ -18,7 +18,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop import _stream
-from jdrop._sharding import placed_like
+from jdrop._sharding import is_explicit, placed_like
 from jdrop._stream import Layout, Rate
 
 # The limits were measured on CPUs; `docs/draw.md` has the figures, and
@@ -240,7 +240,8 @@ def over_bits(
             shape
         )
 
-    if shape != x.shape or not _divides(layout):
+    # Of a reshape JAX cannot tell the placement, where types hold it.
+    if shape != x.shape or not _divides(layout) or is_explicit(x):
         return by_element(words, x)
     y: jax.Array = lax.platform_dependent(words, x, tpu=by_word, default=by_element)
     return y

@@ -39,14 +39,19 @@ def placed_like(x: jax.Array, mask: jax.Array) -> jax.Array:
     It is where x is already, but under explicit axes beside manual ones: there each
     device drew the words of all explicit axes, and takes its part of them.
     """
-    sharding = jax.typeof(x).sharding
-    if not _axes(sharding.mesh, AxisType.Explicit):
+    if not is_explicit(x):
         return mask
+    sharding = jax.typeof(x).sharding
     spec = [
         name if size == whole else None
         for name, size, whole in zip(sharding.spec, mask.shape, x.shape, strict=True)
     ]
     return reshard(mask, NamedSharding(sharding.mesh, PartitionSpec(*spec)))
+
+
+def is_explicit(x: jax.Array) -> bool:
+    """Whether the type of x says how it is placed, along some axis of a mesh."""
+    return bool(_axes(jax.typeof(x).sharding.mesh, AxisType.Explicit))
 
 
 def _axes(mesh: Any, kind: AxisType) -> tuple[str, ...]:

@@ -71,7 +71,8 @@ class Start:
         shape = shared(shape, dims)
         layout = Layout.of(within or shape)
         first = 0 if not index or is_traced(index[0]) else int(index[0])
-        _check_counters(layout, first + shape[0] if shape else 1)
+        if 0 not in shape:
+            _check_counters(layout, first + shape[0] if shape else 1)
         # Not strict: an offset has no index along other axes, and rows none of columns.
         in_rows = zip(index[len(layout.outer) :], layout.steps, strict=False)
         return cls(

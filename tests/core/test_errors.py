@@ -38,7 +38,8 @@ VALUE_ERRORS = [
     ({"offset": 2**32}, "got 4294967296"),
     ({"offset": 10**400}, r"got 10{36}\.\.\."),
     ({"offset": jnp.arange(2)}, r"shape \(2,\). Use jax.vmap"),
-    ({"offset": 2, "x": jnp.ones(4)}, r"shape \(4,\) has no axis of examples.*Reshape"),
+    ({"offset": 2, "x": jnp.float32(1)}, "a scalar has no axis; got int 2. Pass no"),
+    ({"offset": 2**28 - 2, "x": jnp.ones((3, 32, 1))}, "numbers 268435456 words along"),
 ]
 TYPE_ERRORS = [
     ({"rate": "0.5"}, "got str '0.5'. Pass a float"),
@@ -62,6 +63,7 @@ TYPE_ERRORS = [
     ({"broadcast_dims": 1}, r"got int 1. Pass a tuple such as \(1,\)"),
     ({"broadcast_dims": (0.5,)}, "holds integers; got tuple"),
     ({"offset": 1.0}, "an integer; got float 1.0"),
+    ({"offset": (0, 1)}, r"one integer; got tuple \(0, 1\). .* within=shape"),
 ]
 BAD_CALLS = [(ValueError, *bad) for bad in VALUE_ERRORS]
 BAD_CALLS += [(TypeError, *bad) for bad in TYPE_ERRORS]
@@ -115,17 +117,35 @@ def test_sample_mask_needs_a_key_at_any_rate():
         ((3, 1.5), TypeError, "sequence of integers"),
         ((3, -1), ValueError, r"no negative axis; got \(3, -1\)"),
         (
-            (2**17, 2**16, 32),
+            (2**28 + 1, 32, 1),
             ValueError,
-            "4294967295 rows of 8589934592 elements at most",
+            "268435456 words .* got 268435457 and 1",
         ),
-        ((2**34,), ValueError, "rows of 17179869184"),
-        ((2**16, 2**20, 2**33), ValueError, "rows of 8589934592"),
+        ((2**34,), ValueError, "got 536870912 and 1. Split the array"),
+        ((2, 2**16, 2**33), ValueError, "4294967296 along the others; got 2 and 175"),
     ],
 )
 def test_bad_shapes(shape, error, message):
     with pytest.raises(error, match=message):
         jdrop.sample_mask(KEY, shape, 0.5)
+
+
+WINDOWS = [
+    ((1, 2), (3, 4, 5), r"an offset \(1, 2\), a shape \(3, 4\) and within=\(3, 4, 5\)"),
+    ((1, 2, 3), (3, 4), r"an offset \(1, 2, 3\), .* as many axes"),
+    ((1, 1), (3, 9), "an end of 4 along axis 0 of 3. Pass a smaller shape"),
+    ((0, 6), (3, 9), "an end of 10 along axis 1 of 9"),
+    ((0, -1), (3, 9), r"\[0, 2\^32\); got -1"),
+    (2, (3, 9), "an end of 5 along axis 0"),
+]
+
+
+@pytest.mark.parametrize(("offset", "within", "message"), WINDOWS)
+def test_bad_windows(offset, within, message):
+    with pytest.raises(ValueError, match=message):
+        jdrop.sample_mask(KEY, (3, 4), 0.5, offset=offset, within=within)
+    with pytest.raises(TypeError, match="along each axis .* got float 0.5"):
+        jdrop.sample_mask(KEY, (3, 4), 0.5, offset=(0, 0.5), within=(3, 9))
 
 
 def test_an_empty_mask_may_have_axes_of_any_size():

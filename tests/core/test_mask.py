@@ -24,7 +24,7 @@ def test_is_a_pytree_of_words_and_rate():
     mask = jdrop.sample_mask(KEY, (4, 40), 0.1)
     leaves, tree = jax.tree.flatten(mask)
     assert [(leaf.shape, str(leaf.dtype)) for leaf in leaves] == [
-        ((4, 2), "uint32"),
+        ((1, 40), "uint32"),
         ((), "float32"),
     ]
     again = jax.tree.unflatten(tree, leaves)
@@ -42,10 +42,10 @@ def test_keep_is_the_realised_probability():
 
 def test_repr_says_what_it_is():
     mask = jdrop.sample_mask(KEY, (4, 40), 0.25)
-    assert repr(mask) == "Mask(shape=(4, 40), rate=0.25, packed in 32 bytes)"
+    assert repr(mask) == "Mask(shape=(4, 40), rate=0.25, packed in 160 bytes)"
     seen = []
     jax.jit(lambda mask: seen.append(repr(mask)))(mask)
-    assert seen == ["Mask(shape=(4, 40), rate=traced, packed in 32 bytes)"]
+    assert seen == ["Mask(shape=(4, 40), rate=traced, packed in 160 bytes)"]
     assert "rate=unknown" in repr(jax.tree.map(lambda leaf: None, mask))
 
 

@@ -24,8 +24,8 @@ def make_key(words=WORDS):
     return jax.random.wrap_key_data(jnp.array(words, jnp.uint32), impl="rbg")
 
 
-def words(rate=0.1, offset=0):
-    return jdrop.sample_mask(make_key(), SHAPE, rate, offset=offset).words
+def bools(rate=0.1, offset=0):
+    return jdrop.sample_mask(make_key(), SHAPE, rate, offset=offset).to_bool()
 
 
 SETTINGS = {
@@ -55,18 +55,18 @@ def use(key, rate=0.1):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_setting(setting):
-    """The words, eagerly and from traced numbers, and an op with its derivative."""
-    expected = oracle.words(WORDS, SHAPE, 0.1, offset=6)
+    """The mask, eagerly and from traced numbers, and an op with its derivative."""
+    expected = oracle.mask(WORDS, SHAPE, 0.1, offset=6)
     with SETTINGS[setting]():
-        np.testing.assert_array_equal(words(0.1, 6), expected)
-        np.testing.assert_array_equal(jax.jit(words)(0.1, 6), expected)
+        np.testing.assert_array_equal(bools(0.1, 6), expected)
+        np.testing.assert_array_equal(jax.jit(bools)(0.1, 6), expected)
         for rate in (0.1, 1.0):
             kept = oracle.mask(WORDS, SHAPE, rate)
             np.testing.assert_array_equal(use(make_key(), rate) > 0, kept)
 
 
 USES = {
-    "words": lambda key: jdrop.sample_mask(key, SHAPE, 0.1),
+    "mask": lambda key: jdrop.sample_mask(key, SHAPE, 0.1),
     "op": use,
     "jit": jax.jit(use),
 }
@@ -92,28 +92,31 @@ def test_one_key_for_several_steps_raises():
         return lax.map(lambda first: part(as_is(key), first), jnp.arange(SHAPE[0]))
 
     def part(key, first):
-        return jdrop.sample_mask(key, (1, *SHAPE[1:]), 0.1, offset=first).words
+        return jdrop.sample_mask(key, (1, *SHAPE[1:]), 0.1, offset=first).to_bool()
 
     with jax.debug_key_reuse(True):
-        got = parts(make_key(), jax.random.clone).reshape(words().shape)
-        np.testing.assert_array_equal(got, words())
+        got = parts(make_key(), jax.random.clone).reshape(SHAPE)
+        np.testing.assert_array_equal(got, bools())
         with pytest.raises(jax.errors.KeyReuseError):
             parts(make_key(), lambda key: key)
 
 
 def test_rates_that_the_compiler_knows():
     """As constants of the program, which the compiler folds, unlike traced numbers."""
-    folded = jax.jit(lambda: [words(rate) for rate in RATES])()
+    folded = jax.jit(lambda: [bools(rate) for rate in RATES])()
     for got, rate in zip(folded, RATES, strict=True):
-        np.testing.assert_array_equal(got, oracle.words(WORDS, SHAPE, rate))
+        np.testing.assert_array_equal(got, oracle.mask(WORDS, SHAPE, rate))
 
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.uint32])
 def test_offset_of_any_integer_type(dtype):
-    """A traced negative offset is congruent to it modulo 2^32, as in section 3.3."""
-    first = np.array(-3).astype(dtype)
-    expected = oracle.words(WORDS, SHAPE, 0.1, offset=int(first))
-    np.testing.assert_array_equal(jax.jit(words)(0.1, first), expected)
+    """A traced one is taken modulo 2^32, as in section 3."""
+    draw = jax.jit(bools)
+    expected = oracle.mask(WORDS, SHAPE, 0.1, offset=100)
+    np.testing.assert_array_equal(draw(0.1, np.array(100, dtype)), expected)
+    last = np.array(-3).astype(dtype)
+    expected = draw(0.1, np.uint32(int(last) % 2**32))
+    np.testing.assert_array_equal(draw(0.1, last), expected)
 
 
 START_UP = {

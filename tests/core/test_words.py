@@ -21,9 +21,7 @@ def draw(keys, x, first=0, rate=RATE):
 
 
 # tests/ops/test_places.py takes one key through the others.
-@pytest.mark.parametrize(
-    "transform", ["eager", "jit", "vmap over keys", "jit of shard_map", "export"]
-)
+@pytest.mark.parametrize("transform", ["eager", "jit", "vmap over keys", "export"])
 def test_every_kind_of_key(transform):
     for kind, words in TRANSFORMS[transform](draw, KEYS, X).items():
         assert words.dtype == jnp.uint32

@@ -1,11 +1,10 @@
-"""The words and every op with its slopes, under every transform, by the oracle."""
+"""The mask and every op with its slopes, under every transform, by the oracle."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from cases import (
     CASES,
@@ -33,11 +32,11 @@ def values(key, x, first=0, rate=RATE):
 
 
 def everything(key, x, first=0, rate=RATE):
-    """The words, the values, and by a derivative inside the slopes."""
-    words = jdrop.sample_mask(key, (len(x), *SHAPE[1:]), rate, offset=first).words
+    """The mask, the values, and by a derivative inside the slopes."""
+    mask = jdrop.sample_mask(key, (len(x), *SHAPE[1:]), rate, offset=first).to_bool()
     ys, pullback = jax.vjp(lambda x: values(key, x, first, rate), x)
     [slope] = pullback(jax.tree.map(jnp.ones_like, ys))
-    return words, ys, slope
+    return mask, ys, slope
 
 
 def slopes(f):
@@ -52,9 +51,8 @@ def assert_equations(ys, slope):
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_inside(transform):
-    words, *rest = TRANSFORMS[transform](everything, KEY, XS)
-    assert words.dtype == jnp.uint32
-    np.testing.assert_array_equal(words, oracle.words(key_words(KEY), SHAPE, RATE))
+    mask, *rest = TRANSFORMS[transform](everything, KEY, XS)
+    np.testing.assert_array_equal(mask, kept())
     assert_equations(*rest)
 
 
