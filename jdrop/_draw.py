@@ -24,8 +24,12 @@ from jdrop._stream import Layout, Rate
 # The limits were measured on CPUs; `docs/draw.md` has the figures, and
 # `test_every_schedule_draws_the_same_words` crosses each of them.
 
-WRITTEN_OUT = 8
-"""The most digit pairs that a CPU folds in one pass: all of a 16-digit rate."""
+PAIRS_ON_CPU = 4
+"""The most digit pairs that one pass over the words folds on a CPU."""
+
+PAIRS_ON_TPU = 2
+"""The same on a TPU, whose compiler takes 18 s for all 8 pairs of a 16-digit rate in
+one pass, and 4 s for 2 at a time."""
 
 FEW_WORDS = 1024
 """Below so many words, short passes are faster than one that starts threads."""
@@ -83,12 +87,14 @@ def draw_words(
         seed[0] ^ seed[1] ^ threshold,
     )
     kept = jnp.full(sizes, _ALL_KEPT, jnp.uint32) | (varying & np.uint32(0))
+    without_loop = functools.partial(_draw_without_loop, fold_pair, rate.pairs)
     words: jax.Array = lax.platform_dependent(
         counter,
         other,
         kept,
         cpu=functools.partial(_draw_on_cpu, fold_pair, rate.pairs, threshold),
-        default=functools.partial(_draw_without_loop, fold_pair, rate.pairs),
+        tpu=functools.partial(without_loop, PAIRS_ON_TPU),
+        default=functools.partial(without_loop, _stream.PAIRS),
     )
     return words if rate.pairs else words & undrawn
 
@@ -96,6 +102,7 @@ def draw_words(
 def _draw_without_loop(
     fold_pair: FoldPair,
     pairs: int | None,
+    group: int,
     counter: jax.Array,
     other: jax.Array,
     kept: jax.Array,
@@ -112,8 +119,12 @@ def _draw_without_loop(
             return fold_pair(kept, pair, counter + pair, other)
 
         return lax.fori_loop(np.int32(0), np.int32(_stream.PAIRS), turn, kept)
+    # Of counters that are small arrays XLA makes a kernel for each sum.
+    counter = jnp.broadcast_to(counter, kept.shape)
     for pair in reversed(range(pairs)):
         kept = fold_pair(kept, np.uint32(pair), counter + np.uint32(pair), other)
+        if pair % group == 0 and pair > 0:
+            kept = lax.optimization_barrier(kept)
     return kept
 
 
@@ -125,49 +136,32 @@ def _draw_on_cpu(
     other: jax.Array,
     kept: jax.Array,
 ) -> jax.Array:
-    """For CPUs: in one pass where that pays, else a pair in each turn of a loop."""
+    """For CPUs: some digit pairs in each turn of a loop."""
     # XLA vectorises along the last axis. Where that is short, the first one takes its
     # place while the words are drawn.
-    if _is_below(kept.shape[-1], SHORT_ROW) and kept.ndim > 1:
-        words = _draw_on_cpu_rows(
-            fold_pair, pairs, threshold, counter.T, other.T, kept.T
-        )
-        return words.T
-    return _draw_on_cpu_rows(fold_pair, pairs, threshold, counter, other, kept)
+    transposed = _is_below(kept.shape[-1], SHORT_ROW)
+    if transposed:
+        counter, other, kept = counter.T, other.T, kept.T
+    group = 1 if _is_below(math.prod(kept.shape), FEW_WORDS) else PAIRS_ON_CPU
+    if pairs is not None:
+        # In as many turns, none of which folds more pairs than another.
+        group = -(-pairs // -(-pairs // group))
+    turns = (_stream.digit_pairs(threshold) + np.int32(group - 1)) // np.int32(group)
+    # The counters of the pairs of a turn stand in one array: from one expression a
+    # pair, XLA compiled a kernel a pair.
+    of_pairs = counter[None] + lax.broadcasted_iota(
+        jnp.uint32, (group, *[1] * counter.ndim), 0
+    )
 
-
-def _draw_on_cpu_rows(
-    fold_pair: FoldPair,
-    pairs: int | None,
-    threshold: jax.Array,
-    counter: jax.Array,
-    other: jax.Array,
-    kept: jax.Array,
-) -> jax.Array:
-    if pairs is None or pairs > WRITTEN_OUT or _is_below(kept.size, FEW_WORDS):
-
-        def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
-            pair = (count - 1 - i).astype(jnp.uint32)
-            return fold_pair(kept, pair, counter + pair, other)
-
-        count = _stream.digit_pairs(threshold)
-        return _loop(count, turn, kept)
-    pair_axis = lax.broadcasted_iota(jnp.uint32, (pairs, *[1] * counter.ndim), 0)
-    # The counters of all pairs stand in one array: from one expression a pair, XLA
-    # compiled a kernel a pair.
-    of_pairs = counter[None] + pair_axis
-
-    def all_pairs(i: jax.Array, kept: jax.Array) -> jax.Array:
-        kept = kept | np.uint32(_ALL_KEPT)
-        for pair in reversed(range(pairs)):
-            # i is 0. It holds the pass inside the loop, where dropout of 4096 x 4096 at
-            # rate 0.1 took 4 to 7 % less. The words are the same without it, so no test
-            # guards it.
-            at = lax.dynamic_index_in_dim(of_pairs, pair + i, keepdims=False)
-            kept = fold_pair(kept, np.uint32(pair), at, other)
+    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
+        first = ((turns - 1 - i) * np.int32(group)).astype(jnp.uint32)
+        for pair in reversed(range(group)):
+            at = of_pairs[pair] + first
+            kept = fold_pair(kept, first + np.uint32(pair), at, other)
         return kept
 
-    return _loop(jnp.int32(1), all_pairs, kept)
+    words = _loop(turns, turn, kept)
+    return words.T if transposed else words
 
 
 def _loop(

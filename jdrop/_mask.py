@@ -207,8 +207,11 @@ def select(
             # full_like carries the weak type of x, which a scalar's own would replace.
             scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
             kept = wide * scale + shift[0] if shift else wide * scale
-            y = jnp.where(bits, kept, dropped)
-            return y if y.dtype == x.dtype else y.astype(x.dtype)
+            # Rounded before they are selected: a cotangent is then selected before it
+            # is widened, which a TPU's compiler would do in a pass of its own.
+            if kept.dtype != x.dtype:
+                kept, dropped = kept.astype(x.dtype), dropped.astype(x.dtype)
+            return jnp.where(bits, kept, dropped)
 
         return over_bits(law, words, mask.layout, mask.shape, x)
 
