@@ -1,0 +1,94 @@
+"""The figures of a compiled program, read from its texts: HLO, thunks and SASS."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^ *(?:ROOT )?%?[\w.-]+ = (\(.*?\)|\S+) ([\w-]+)\(", re.M)
+_CALLED = re.compile(r" fusion\(.* calls=%?([\w.-]+)")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_THUNK = re.compile(r"^ *\d+: k(\w+)\s+\[.*?\]\s+(\S*)(.*)$", re.MULTILINE)
+_LAUNCH = re.compile(r"grid: \[([\d, ]+)\] threads: \[([\d, ]+)\]")
+# An address and an instruction, with its predicate before it.
+_SASS = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?(\w+)", re.MULTILINE)
+
+COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+COLLECTIVES += ("reduce-scatter", "ragged-all-to-all", "collective-broadcast")
+UNCOUNTED = ("while", "custom-call", "rng-bit-generator")
+"""What the cost model of a TPU's compiler counts once, or as nothing."""
+
+# Thunks that put no work on the device's queue themselves.
+_HOLDERS = ("Sequential", "While", "Conditional", "CommandBuffer")
+
+
+def hlo_figures(text: str, elements: int) -> dict[str, int]:
+    """What optimised HLO says.
+
+    Args:
+      text: The HLO.
+      elements: The number of elements of the array that is dropped from.
+
+    Returns:
+      cycles: the sum of the compiler's estimates, 0 where it makes none. uncounted:
+      instructions that these leave out, whole or in part. whiles: loops. collectives:
+      exchanges between devices. copies: copies and transposes of so many elements or
+      more, and reshapes that move them, as those outside fusions do.
+    """
+    opcodes: Counter[str] = Counter()
+    copies = 0
+    for fused, opcode, size in _instructions(text):
+        opcode = opcode.removesuffix("-start")
+        opcodes[opcode] += 1
+        moves = opcode in ("copy", "transpose") or (opcode == "reshape" and not fused)
+        copies += moves and size >= elements
+    return {
+        "cycles": sum(map(int, _CYCLES.findall(text))),
+        "uncounted": sum(opcodes[name] for name in UNCOUNTED),
+        "whiles": opcodes["while"],
+        "collectives": sum(opcodes[name] for name in COLLECTIVES),
+        "copies": copies,
+    }
+
+
+def gpu_figures(
+    thunks: str, sass: Mapping[str, str], elements: int
+) -> dict[str, int | float]:
+    """What the launches of a GPU's program, and its machine code, say.
+
+    Args:
+      thunks: XLA's text of what the host does, in order.
+      sass: The disassembled code of each kernel, by its name.
+      elements: The number of elements of the array that is dropped from.
+
+    Returns:
+      kernels: different kernels. launches: kernels, copies and calls of libraries that
+      the host puts on the queue. instructions: those of all threads of the kernels, an
+      element; the body of a loop counts once.
+    """
+    launches, names, executed = 0, set(), 0
+    for kind, name, about in _THUNK.findall(thunks):
+        launches += kind not in _HOLDERS
+        if launch := _LAUNCH.search(about):
+            names.add(name)
+            threads = math.prod(math.prod(map(int, g.split(","))) for g in launch.groups())
+            executed += threads * sass_instructions(sass[name])
+    figures = {"kernels": len(names), "launches": launches}
+    return figures | {"instructions": executed / elements}
+
+
+def sass_instructions(text: str) -> int:
+    """Machine instructions of a kernel, without those that only fill its last line."""
+    return sum(opcode != "NOP" for opcode in _SASS.findall(text))
+
+
+def _instructions(text: str) -> Iterator[tuple[bool, str, int]]:
+    """Of each instruction: is it in a fusion, its opcode, its largest result's size."""
+    fusions = set(_CALLED.findall(text))
+    _, *parts = _COMPUTATION.split(text)
+    for name, body in zip(parts[::2], parts[1::2], strict=True):
+        for result, opcode in _INSTRUCTION.findall(body):
+            shapes = re.findall(r"\w+\[([\d,]*)\]", result)
+            sizes = [math.prod(map(int, filter(None, s.split(",")))) for s in shapes]
+            yield name in fusions, opcode, max(sizes, default=0)

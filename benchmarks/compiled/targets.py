@@ -1,0 +1,34 @@
+"""The chips that are compiled for, and how JAX is told of one that is not there."""
+
+from pathlib import Path
+from typing import Any
+
+from jax.experimental import topologies
+
+TPUS = {"v4": "2x2x1", "v5e": "2x2", "v5p": "2x2x1", "v6e": "2x2"}
+"""Topologies of four devices."""
+
+H100 = Path(__file__).with_name("h100.txtpb")
+
+TARGETS = (*TPUS, "h100")
+
+ENVIRONMENT = {
+    # The process itself computes on the CPU, whatever is there.
+    "JAX_PLATFORMS": "cpu",
+    "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
+    # No server is asked which TPU this is, and two processes may compile at a time.
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def devices(target: str) -> list[Any]:
+    """Four devices of a kind, to compile for."""
+    if target in TPUS:
+        name = f"{target}:{TPUS[target]}"
+        options = {"platform": "tpu", "topology_name": name}
+    else:
+        options = {"platform": "cuda", "topology_name": "1x1x4"}
+        options |= {"topology": "1x1x4", "target_config": H100.read_text()}
+    return list(topologies.get_topology_desc(**options).devices)
