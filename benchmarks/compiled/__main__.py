@@ -30,27 +30,24 @@ from benchmarks.compiled.programs import Program, programs
 from benchmarks.compiled.targets import ENVIRONMENT, TARGETS
 from benchmarks.compiled.worker import READY
 
-LIMIT_SECONDS = 300
-"""A program that takes longer to compile is recorded as one that does not compile."""
-
 Row = dict[str, Any]
 
 
-def compile_all(target: str) -> Iterator[Row]:
+def compile_all(target: str, limit: float) -> Iterator[Row]:
     """Compiles every program for a chip; a row for each, as it is done."""
     every = list(programs())
     done = 0
     while done < len(every):
         # A worker that died, or was stopped, has a successor for what is left.
         command = ["benchmarks.compiled.worker", target, str(done)]
-        for found in answers([sys.executable, "-m", *command]):
+        for found in answers([sys.executable, "-m", *command], limit):
             row = labels(target, every[done]) | found
             done += 1
             print(f"{done}/{len(every)}", *filter(None, map(str, row.values())))
             yield row
 
 
-def answers(command: list[str], limit: float = LIMIT_SECONDS) -> Iterator[Row]:
+def answers(command: list[str], limit: float) -> Iterator[Row]:
     """What a worker says of its programs; why it says no more, if that is too early.
 
     Args:
@@ -107,19 +104,25 @@ def labels(target: str, program: Program) -> Row:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Compiles, writes each chip's rows when it is done, then the page."""
+    """Compiles, and writes the rows of each chip, and the page, when it is done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compiled")
     parser.add_argument("--only", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--jobs", type=int, default=2, help="chips at a time")
+    parser.add_argument("--limit", type=float, default=300, help="seconds a program")
     options = parser.parse_args(words)
     jax.config.update("jax_platforms", "cpu")
     source = records.provenance("benchmarks.compiled", *sys.argv[1:])
+    writing = threading.Lock()
+
+    def run(target: str) -> None:
+        rows = pd.DataFrame(compile_all(target, options.limit), columns=page.COLUMNS)
+        with writing:
+            records.save(page.RESULTS, rows, {target: source})
+            page.write()
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        chips = pool.map(lambda target: list(compile_all(target)), options.only)
-        for target, rows in zip(options.only, chips, strict=True):
-            frame = pd.DataFrame(rows, columns=page.COLUMNS)
-            records.save(page.RESULTS, frame, {target: source})
-    page.write()
+        for done in [pool.submit(run, target) for target in options.only]:
+            done.result()
 
 
 if __name__ == "__main__":

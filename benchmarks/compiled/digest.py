@@ -14,8 +14,8 @@ _LAUNCH = re.compile(r"grid: \[([\d, ]+)\] threads: \[([\d, ]+)\]")
 # An address and an instruction, with its predicate before it.
 _SASS = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?(\w+)", re.MULTILINE)
 
-COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
-COLLECTIVES += ("reduce-scatter", "ragged-all-to-all", "collective-broadcast")
+COLLECTIVES = ["all-gather", "all-reduce", "all-to-all", "collective-permute"]
+COLLECTIVES += ["reduce-scatter", "ragged-all-to-all", "collective-broadcast"]
 UNCOUNTED = ("while", "custom-call", "rng-bit-generator")
 """What the cost model of a TPU's compiler counts once, or as nothing."""
 
@@ -72,7 +72,9 @@ def gpu_figures(
         launches += kind not in _HOLDERS
         if launch := _LAUNCH.search(about):
             names.add(name)
-            threads = math.prod(math.prod(map(int, g.split(","))) for g in launch.groups())
+            threads = math.prod(
+                math.prod(map(int, g.split(","))) for g in launch.groups()
+            )
             executed += threads * sass_instructions(sass[name])
     figures = {"kernels": len(names), "launches": launches}
     return figures | {"instructions": executed / elements}

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks import records
-from benchmarks.compiled.programs import BITS, FLAX, JDROP, RBG
-from benchmarks.contestants import FLOOR, NOTHING
+from benchmarks.compiled.programs import BITS, RBG
+from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
 from benchmarks.table import names
 
 PAGE = records.ROOT / "docs" / "compiled.md"
@@ -23,7 +23,6 @@ COLUMNS = ["section", *PROGRAM, "keys", *FIGURES, "failure"]
 
 WHOLE = ["forward", "pullback", "gradient", "MLP", "MLP step", "attention"]
 WHOLE += ["attention step"]
-BETTER = {1.15: "v4 v5e v5p v6e"}
 LARGE = ("4096x4096", "8x2048x1024")
 
 
@@ -61,11 +60,11 @@ def load() -> pd.DataFrame:
     rows["name"] = names(rows)
     where = ["section", "case", "shape", "dtype"]
     floors = rows[rows.name.isin([FLOOR, NOTHING])].set_index(where)
-    floors = floors[["cycles", "temporaries"]]
-    rows = rows.join(floors, on=where, rsuffix=" of the floor")
+    floors = floors[["cycles", "temporaries"]].add_prefix("least ")
+    rows = rows.join(floors, on=where)
     elements = [math.prod(map(int, shape.split("x"))) for shape in rows["shape"]]
-    rows["ratio"] = rows.cycles / rows["cycles of the floor"]
-    kept = rows.temporaries - rows["temporaries of the floor"]
+    rows["ratio"] = rows.cycles / rows["least cycles"]
+    kept = rows.temporaries - rows["least temporaries"]
     rows["bits"] = 8 * kept / elements
     return rows
 

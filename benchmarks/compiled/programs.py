@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import (
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
 
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING, gather
 
@@ -120,6 +126,7 @@ def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.
     The key comes as its words, as in a train step.
     """
     case, shape, dtype, name, rate, cut = program
+    # The floors have no key of their own.
     kind = name.rpartition(", ")[2] if np.isfinite(rate) else "threefry2x32"
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=kind)))
 
@@ -127,9 +134,9 @@ def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.
         key = jax.random.wrap_key_data(words, impl=kind)
         return _compute(case, lambda x: drop(key, x, rate), *arrays)
 
-    if cut is None:
-        everywhere = here = SingleDeviceSharding(devices[0])
-    else:
+    everywhere: Sharding = SingleDeviceSharding(devices[0])
+    here = everywhere
+    if cut:
         mesh = Mesh(np.array(devices), ("a",))
         everywhere, here = (NamedSharding(mesh, s) for s in (PartitionSpec(), cut))
     structs = [jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=everywhere)]

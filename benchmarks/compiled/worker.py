@@ -64,7 +64,7 @@ def disassembled(ptx: Path) -> tuple[str, str]:
         return "", ""
     cubin = ptx.with_suffix(".cubin")
     subprocess.run([_tool("ptxas"), "-arch=sm_90a", "-o", cubin, ptx], check=True)
-    code = [_tool("nvdisasm"), "-c", cubin]
+    code = [str(_tool("nvdisasm")), "-c", str(cubin)]
     return name, subprocess.check_output(code, text=True, stderr=subprocess.DEVNULL)
 
 
