@@ -39,8 +39,8 @@ def hlo_figures(text: str, elements: int) -> dict[str, int]:
     opcodes: Counter[str] = Counter()
     copies = 0
     for fused, opcode, size in _instructions(text):
-        opcode = opcode.removesuffix("-start")
-        opcodes[opcode] += 1
+        opcodes[opcode.removesuffix("-start")] += 1
+        # A copy-start fetches what is needed anyway, ahead of its use.
         moves = opcode in ("copy", "transpose") or (opcode == "reshape" and not fused)
         copies += moves and size >= elements
     return {
