@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^ *(?:ROOT )?%?[\w.-]+ = (\(.*?\)|\S+) ([\w-]+)\(", re.M)
@@ -52,32 +52,20 @@ def hlo_figures(text: str, elements: int) -> dict[str, int]:
     }
 
 
-def gpu_figures(
-    thunks: str, sass: Mapping[str, str], elements: int
-) -> dict[str, int | float]:
-    """What the launches of a GPU's program, and its machine code, say.
-
-    Args:
-      thunks: XLA's text of what the host does, in order.
-      sass: The disassembled code of each kernel, by its name.
-      elements: The number of elements of the array that is dropped from.
+def launched(thunks: str) -> tuple[int, dict[str, int]]:
+    """What a GPU is given to do, by XLA's text of what the host does in order.
 
     Returns:
-      kernels: different kernels. launches: kernels, copies and calls of libraries that
-      the host puts on the queue. instructions: those of all threads of the kernels, an
-      element; the body of a loop counts once.
+      The number of launches: kernels, copies and calls of libraries. And the threads of
+      each kernel, by its name, in all its launches.
     """
-    launches, names, executed = 0, set(), 0
+    launches, threads = 0, Counter[str]()
     for kind, name, about in _THUNK.findall(thunks):
         launches += kind not in _HOLDERS
         if launch := _LAUNCH.search(about):
-            names.add(name)
-            threads = math.prod(
-                math.prod(map(int, g.split(","))) for g in launch.groups()
-            )
-            executed += threads * sass_instructions(sass[name])
-    figures = {"kernels": len(names), "launches": launches}
-    return figures | {"instructions": executed / elements}
+            sizes = ",".join(launch.groups()).split(",")
+            threads[name] += math.prod(map(int, sizes))
+    return launches, dict(threads)
 
 
 def sass_instructions(text: str) -> int:
