@@ -4,20 +4,16 @@
     python -m benchmarks.compiled      all chips, two at a time
     python -m benchmarks.compiled --only v5e h100
 
-The environment needs jax[tpu,cuda12], nvidia-cuda-nvdisasm, the peers and the group
-`results`. What is found goes to `benchmarks/results/compiled.csv`, chip by chip, and to
-the tables of `docs/compiled.md`.
+What is found goes to `benchmarks/results/compiled.csv`, chip by chip, and to the tables
+of `docs/compiled.md`.
 """
 
 import argparse
-import json
+import multiprocessing
 import os
-import queue
-import shlex
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,9 +22,9 @@ import pandas as pd
 
 from benchmarks import records
 from benchmarks.compiled import page
+from benchmarks.compiled.compiler import figures
 from benchmarks.compiled.programs import Program, programs
-from benchmarks.compiled.targets import ENVIRONMENT, TARGETS
-from benchmarks.compiled.worker import READY
+from benchmarks.compiled.targets import ENVIRONMENT, TARGETS, missing
 
 Row = dict[str, Any]
 
@@ -36,71 +32,51 @@ Row = dict[str, Any]
 def compile_all(target: str, limit: float) -> Iterator[Row]:
     """Compiles every program for a chip; a row for each, as it is done."""
     every = list(programs())
-    done = 0
-    while done < len(every):
-        # A worker that died, or was stopped, has a successor for what is left.
-        command = ["benchmarks.compiled.worker", target, str(done)]
-        for found in answers([sys.executable, "-m", *command], limit):
-            row = labels(target, every[done]) | found
-            done += 1
-            print(f"{done}/{len(every)}", *filter(None, map(str, row.values())))
-            yield row
+    answers = each(figures, [(target, program) for program in every], limit)
+    for number, (program, found) in enumerate(zip(every, answers, strict=True), 1):
+        row = labels(target, program) | found
+        print(f"{number}/{len(every)}", *map(str, row.values()), flush=True)
+        yield row
 
 
-def answers(command: list[str], limit: float) -> Iterator[Row]:
-    """What a worker says of its programs; why it says no more, if that is too early.
+def each(
+    function: Callable[..., Row], calls: Iterable[tuple[Any, ...]], limit: float
+) -> Iterator[Row]:
+    """What a function returns in a process of its own, or why it does not.
 
     Args:
-      command: Starts the worker.
-      limit: Seconds that one answer may take.
-
-    Raises:
-      RuntimeError: If it does not even begin.
+      function: Called with each of `calls`, in one process as long as that lives.
+      calls: Tuples of arguments.
+      limit: The seconds that a call may take; then the process is ended.
     """
-    lines: queue.Queue[str] = queue.Queue()
-    with subprocess.Popen(
-        command,
-        cwd=records.ROOT,
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as worker:
-        threading.Thread(target=_listen, args=(worker, lines), daemon=True).start()
-        if lines.get() != READY:
-            raise RuntimeError(f"it does not begin: {shlex.join(command)}")
+    spawn, pool = multiprocessing.get_context("spawn"), None
+    for arguments in calls:
+        pool = pool or spawn.Pool(1, _be_quiet)
         try:
-            while line := lines.get(timeout=limit):
-                yield json.loads(line)
-            if worker.wait():
-                yield {"failure": f"the compiler died: exit status {worker.returncode}"}
-        except queue.Empty:
-            yield {"failure": f"not compiled within {limit:.0f} s"}
-        finally:
-            worker.kill()
+            yield pool.apply_async(function, arguments).get(limit)
+        except multiprocessing.TimeoutError:
+            pool.terminate()
+            pool = None
+            yield {"failure": f"no answer within {limit:g} s, or the compiler died"}
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            yield {"failure": f"{type(error).__name__}: {first}"}
+    if pool:
+        pool.terminate()
 
 
-def _listen(worker: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
-    """Puts the lines of a worker into a queue, and last an empty one."""
-    for line in worker.stdout or ():
-        # The compilers print, too.
-        if line == READY or line.startswith("{"):
-            lines.put(line)
-    lines.put("")
+def _be_quiet() -> None:
+    """Sends what the compilers say, which is much, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def labels(target: str, program: Program) -> Row:
     """The columns that say what was compiled."""
     contestant, _, keys = program.contestant.partition(", ")
-    return {
-        "section": target,
-        "case": program.case,
-        "shape": "x".join(map(str, program.shape)),
-        "dtype": program.dtype,
-        "rate": program.rate,
-        "contestant": contestant,
-        "keys": keys,
-    }
+    shape = "x".join(map(str, program.shape))
+    row: Row = {"section": target, "case": program.case, "shape": shape}
+    row |= {"dtype": program.dtype, "rate": program.rate}
+    return row | {"contestant": contestant, "keys": keys, "failure": ""}
 
 
 def main(words: list[str] | None = None) -> None:
@@ -110,6 +86,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="chips at a time")
     parser.add_argument("--limit", type=float, default=300, help="seconds a program")
     options = parser.parse_args(words)
+    if absent := missing(options.only):
+        parser.error(f"not installed: {', '.join(absent)}; nox -s compiled has them")
+    # For the processes that compile; this one has read its own before.
+    os.environ |= ENVIRONMENT
     jax.config.update("jax_platforms", "cpu")
     source = records.provenance("benchmarks.compiled", *sys.argv[1:])
     writing = threading.Lock()

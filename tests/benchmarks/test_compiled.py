@@ -1,6 +1,6 @@
 """What is read off compiled programs, and the page that shows it."""
 
-import sys
+import time
 
 import jax
 import pandas as pd
@@ -9,9 +9,10 @@ import pytest
 from benchmarks import records
 from benchmarks.compiled import __main__ as command
 from benchmarks.compiled import page
+from benchmarks.compiled.compiler import read
 from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
 from benchmarks.compiled.programs import BITS, drops, lowered, programs
-from benchmarks.compiled.worker import read
+from benchmarks.compiled.targets import missing
 from benchmarks.contestants import JDROP
 
 HLO = """\
@@ -104,23 +105,24 @@ def test_a_program_of_the_machine_at_hand_is_read():
     assert set(found) < set(page.COLUMNS)
 
 
-def worker(*answers):
-    code = f"print('noise'); print('ready'); {'; '.join(answers)}"
-    return [sys.executable, "-u", "-c", code]
+def test_what_fails_is_a_row_and_the_next_is_compiled():
+    calls = [({"cycles": 1},), ([1],), ({"cycles": 2},)]
+    first, failure, last = command.each(dict, calls, 60)
+    assert [first, last] == [{"cycles": 1}, {"cycles": 2}]
+    assert failure == {"failure": "TypeError: " + failure["failure"][11:]}
 
 
-def test_a_compiler_that_dies_or_does_not_end_is_a_row():
-    died = list(command.answers(worker("print('{}')", "exit(3)"), 60))
-    assert died == [{}, {"failure": "the compiler died: exit status 3"}]
-    stuck = worker("print('{}')", "import time", "time.sleep(60)")
-    assert list(command.answers(stuck, 0.3))[1:] == [
-        {"failure": "not compiled within 0 s"}
-    ]
+def test_a_compiler_that_does_not_end_is_ended():
+    [stuck] = command.each(time.sleep, [(60,)], 0.1)
+    assert stuck == {"failure": "no answer within 0.1 s, or the compiler died"}
 
 
-def test_a_worker_without_its_compiler_is_an_error():
-    with pytest.raises(RuntimeError, match="it does not begin: "):
-        list(command.answers([sys.executable, "-c", "exit(1)"], 60))
+def test_absent_compilers_are_named(capsys):
+    if not missing(["v5e"]):
+        pytest.skip("libtpu is installed")
+    with pytest.raises(SystemExit):
+        command.main(["--only", "v5e"])
+    assert "not installed: libtpu; nox -s compiled" in capsys.readouterr().err
 
 
 def test_page_shows_what_the_results_say():

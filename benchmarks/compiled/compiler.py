@@ -1,15 +1,11 @@
-"""Compiles programs for one chip, and prints a line of JSON for each.
+"""Compiles one program for one chip, and reads what came out.
 
-    python -m benchmarks.compiled.worker v5e 0
-
-A process of its own: a compiler may die, or not end. The number is that of the program
-to begin with.
+It runs in a process of its own: a compiler may die, or not end.
 """
 
-import json
+import functools
 import math
 import subprocess
-import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -19,32 +15,27 @@ from typing import Any
 from jax.stages import Compiled
 
 from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
-from benchmarks.compiled.programs import Drop, Program, drops, lowered, programs
+from benchmarks.compiled.programs import Program, drops, lowered
 from benchmarks.compiled.targets import TPUS, devices
 
-READY = "ready\n"
-"""The line that says that the chip is known, and the libraries are there."""
+cached_drops = functools.cache(drops)
 
 
-def figures(
-    program: Program, drop: Drop, target: str, chips: list[Any]
-) -> dict[str, Any]:
-    """Compiles a program; the columns it fills, or why it does not compile."""
-    elements = math.prod(program.shape)
-    start = time.process_time()
-    with tempfile.TemporaryDirectory() as name:
-        folder, options = Path(name), dict[str, Any]()
+def figures(target: str, program: Program) -> dict[str, float]:
+    """Compiles a program; the columns that it fills."""
+    elements, chips = math.prod(program.shape), devices(target)
+    drop = cached_drops()[program.contestant]
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {}
         if target not in TPUS:
             # There is no device on which to try algorithms.
-            options = {"xla_dump_to": name, "xla_gpu_autotune_level": 0}
-        try:
-            compiled = lowered(program, drop, chips).compile(options)
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [""])[0]
-            return {"failure": f"{type(error).__name__}: {reason}"}
+            options = {"xla_dump_to": folder, "xla_gpu_autotune_level": 0}
+        start = time.process_time()
+        compiled = lowered(program, drop, chips).compile(options)
         found = read(compiled, elements) | {"seconds": time.process_time() - start}
         if target not in TPUS:
-            found |= gpu_figures(folder, elements // (len(chips) if program.cut else 1))
+            local = elements // (len(chips) if program.cut else 1)
+            found |= gpu_figures(Path(folder), local)
     return found
 
 
@@ -59,16 +50,17 @@ def gpu_figures(folder: Path, elements: int) -> dict[str, float]:
     """What is launched, and machine instructions of all threads to an element."""
     [thunks] = folder.glob("*thunk_sequence.txt")
     launches, kernels = launched(thunks.read_text())
-    codes = {
-        ptx.read_text().partition(".entry ")[2]: ptx for ptx in folder.glob("*.ptx")
-    }
-    files = {head.partition("(")[0]: ptx for head, ptx in codes.items()}
-    instructions = sum(n * disassembled(files[name]) for name, n in kernels.items())
+    codes = {_kernel_name(ptx): ptx for ptx in folder.glob("*.ptx")}
+    instructions = sum(n * _instructions(codes[name]) for name, n in kernels.items())
     found = {"kernels": len(kernels), "launches": launches}
     return found | {"instructions": instructions / elements}
 
 
-def disassembled(ptx: Path) -> int:
+def _kernel_name(ptx: Path) -> str:
+    return ptx.read_text().partition(".entry ")[2].partition("(")[0]
+
+
+def _instructions(ptx: Path) -> int:
     """The number of machine instructions that a file of PTX becomes."""
     cubin = ptx.with_suffix(".cubin")
     subprocess.run([_tool("ptxas"), "-arch=sm_90a", "-o", cubin, ptx], check=True)
@@ -84,16 +76,3 @@ def _tool(name: str) -> str:
         for found in Path(folder).glob(f"*/bin/{name}"):
             return str(found)
     raise FileNotFoundError(f"no {name}: install jax[cuda12] and nvidia-cuda-nvdisasm")
-
-
-def main(target: str, first: int) -> None:
-    """Compiles all programs from one on."""
-    chips, every = devices(target), drops()
-    print(READY, end="", flush=True)
-    for program in list(programs())[first:]:
-        found = figures(program, every[program.contestant], target, chips)
-        print(json.dumps(found), flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
