@@ -33,6 +33,8 @@ WANTED = (
     ("cycles", "MLP", 0.1, 1.6, "v5e"),
     ("copies", "forward", 0.5, 0, "v4 v5e v5p v6e h100"),
     ("copies", "forward", 0.1, 0, "v4 v5e v5p v6e h100"),
+    ("bits", "forward", 0.5, 2, "v4 v5e v5p v6e h100"),
+    ("bits", "forward", 0.1, 2, "v4 v5e v5p v6e h100"),
     ("whiles", "forward", 0.5, 0, "h100"),
     ("whiles", "forward", 0.1, 0, "h100"),
     ("kernels", "forward", 0.5, 3, "h100"),
@@ -40,7 +42,7 @@ WANTED = (
 )
 """The most that a figure of jdrop's may be: in a case, at a rate, on chips.
 
-Cycles are those of the program without dropout times that, for the large shapes.
+Cycles, to those without dropout, and bits are of the large shapes.
 """
 
 
@@ -95,7 +97,7 @@ def targets(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for figure, case, rate, most, chips in WANTED:
         own = rows[(rows.name == JDROP) & (rows["case"] == case) & (rows.rate == rate)]
-        if figure == "cycles" and case != "MLP":
+        if figure in ("cycles", "bits") and case != "MLP":
             own = own[own["shape"].isin(LARGE)]
         found = own.groupby("section")["ratio" if figure == "cycles" else figure].max()
         line = {"figure": figure, "case": case, "rate": rate, "at most": most}

@@ -38,6 +38,7 @@ backend_config={"estimated_cycles":"1200"}
   %a.3 = (f32[8]{0}, f32[32]{0}) all-gather-start(%b), dimensions={0}
   %s.3 = (f32[64,128]{1,0:S(1)}, f32[64,128]{1,0}, u32[]{:S(2)}) copy-start(%x)
   %a.4 = f32[32]{0} all-gather-done(%a.3)
+  %q.3 = f32[64,128]{1,0} custom-call(%y), custom_call_target="ConcatBitcast"
   %g.3 = (u64[2]{0}, u8[64]{0}) rng-bit-generator(%k), algorithm=rng_default
   ROOT %n.3 = f32[64,128]{1,0} negate(%x), backend_config={"estimated_cycles":"34"}
 }
