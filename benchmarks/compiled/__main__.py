@@ -22,7 +22,7 @@ import pandas as pd
 
 from benchmarks import records
 from benchmarks.compiled import page
-from benchmarks.compiled.compiler import figures
+from benchmarks.compiled.compiler import be_quiet, figures
 from benchmarks.compiled.programs import Program, programs
 from benchmarks.compiled.targets import ENVIRONMENT, TARGETS, missing
 
@@ -51,7 +51,7 @@ def each(
     """
     spawn, pool = multiprocessing.get_context("spawn"), None
     for arguments in calls:
-        pool = pool or spawn.Pool(1, _be_quiet)
+        pool = pool or spawn.Pool(1, be_quiet)
         try:
             yield pool.apply_async(function, arguments).get(limit)
         except multiprocessing.TimeoutError:
@@ -63,11 +63,6 @@ def each(
             yield {"failure": f"{type(error).__name__}: {first}"}
     if pool:
         pool.terminate()
-
-
-def _be_quiet() -> None:
-    """Sends what the compilers say, which is much, nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def labels(target: str, program: Program) -> Row:

@@ -5,6 +5,7 @@ It runs in a process of its own: a compiler may die, or not end.
 
 import functools
 import math
+import os
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,11 @@ from benchmarks.compiled.programs import Program, drops, lowered
 from benchmarks.compiled.targets import TPUS, devices
 
 cached_drops = functools.cache(drops)
+
+
+def be_quiet() -> None:
+    """Sends what the compilers say, which is much, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def figures(target: str, program: Program) -> dict[str, float]:
