@@ -1,6 +1,7 @@
 """Compiles one program for one chip, and reads what came out.
 
-It runs in a process of its own: a compiler may die, or not end.
+It runs in a process of its own, as a compiler may die, or not end. Such a process finds
+what it runs by import, which a package's `__main__` does not allow.
 """
 
 import functools
