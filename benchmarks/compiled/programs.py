@@ -84,7 +84,7 @@ def programs() -> Iterator[Program]:
         yield Program("forward", shape, "float32", JDROP, 0.5)
         yield from _contest("forward", shape, "bfloat16", (JDROP,), (0.5,))
     for case, shape in {"MLP": HIDDEN, "attention": SCORES}.items():
-        for kind in (case, f"{case} step"):
+        for kind in (case, f"{case} pullback"):
             yield from _contest(kind, shape, "bfloat16", (JDROP, FLAX, BITS))
             yield Program(kind, shape, "bfloat16", JDROP, 0.5)
     for case, shape, cut in CUTS:
@@ -146,15 +146,19 @@ def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.
 
 
 def _inputs(case: str, shape: Shape) -> list[Shape]:
-    match case.split():
-        case ["MLP", *_]:
-            rows, hidden = shape
-            return [(rows, WIDTH), (WIDTH, hidden), (hidden, WIDTH)]
-        case ["attention", *_]:
-            return [(*shape[:-1], HEAD)] * 3
-        case ["pullback"]:
-            return [shape, shape]
-    return [shape]
+    """Shapes of the arrays that a case takes, last the cotangent of a pullback.
+
+    It is read from memory, as the gradient of the layer above is.
+    """
+    inputs, output = [shape], shape
+    if case.startswith("MLP"):
+        rows, hidden = shape
+        inputs = [(rows, WIDTH), (WIDTH, hidden), (hidden, WIDTH)]
+        output = (rows, WIDTH)
+    elif case.startswith("attention"):
+        output = (*shape[:-1], HEAD)
+        inputs = [output] * 3
+    return [*inputs, output] if case.endswith("pullback") else inputs
 
 
 def _compute(case: str, drop: Callable[[jax.Array], jax.Array], *arrays: Any) -> Any:
@@ -167,10 +171,9 @@ def _compute(case: str, drop: Callable[[jax.Array], jax.Array], *arrays: Any) ->
         return drop(jax.nn.softmax(q @ k.mT / math.sqrt(HEAD))) @ v
 
     forward = {"MLP": mlp, "attention": attention}.get(case.split()[0], drop)
-    if case == "pullback":
-        y, pullback = jax.vjp(drop, arrays[0])
-        return y, pullback(arrays[1])
-    if case == "gradient" or case.endswith("step"):
-        indices = tuple(range(len(arrays)))
-        return jax.value_and_grad(lambda *a: forward(*a).sum(), indices)(*arrays)
+    if case.endswith("pullback"):
+        y, pullback = jax.vjp(forward, *arrays[:-1])
+        return y, pullback(arrays[-1])
+    if case == "gradient":
+        return jax.value_and_grad(lambda x: drop(x).sum())(*arrays)
     return forward(*arrays)
