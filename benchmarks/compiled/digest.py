@@ -18,6 +18,9 @@ _SASS = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?(\w+)", re.MULTILINE)
 
 COLLECTIVES = ["all-gather", "all-reduce", "all-to-all", "collective-permute"]
 COLLECTIVES += ["reduce-scatter", "ragged-all-to-all", "collective-broadcast"]
+MOVES, PASSES = ("copy", "transpose"), ("reshape", "convert", "broadcast")
+"""What moves an array, and what is a pass over it where it stands outside fusions."""
+
 UNCOUNTED = ("while", "custom-call", "rng-bit-generator")
 """What the cost model of a TPU's compiler counts once, or as nothing."""
 
@@ -36,14 +39,14 @@ def hlo_figures(text: str, elements: int) -> dict[str, int]:
       cycles: the sum of the compiler's estimates, 0 where it makes none. uncounted:
       instructions that these leave out, whole or in part. whiles: loops. collectives:
       exchanges between devices. copies: copies and transposes of so many elements or
-      more, and reshapes that move them, as those outside fusions do.
+      more; outside fusions also their reshapes, conversions and broadcasts.
     """
     opcodes: Counter[str] = Counter()
     copies = 0
     for fused, opcode, size in _instructions(text):
         opcodes[opcode.removesuffix("-start")] += 1
         # A copy-start fetches what is needed anyway, ahead of its use.
-        moves = opcode in ("copy", "transpose") or (opcode == "reshape" and not fused)
+        moves = opcode in MOVES or (opcode in PASSES and not fused)
         copies += moves and size >= elements
     return {
         "cycles": sum(map(int, _CYCLES.findall(text))),
