@@ -1,16 +1,19 @@
-"""Checks jdrop with other versions of JAX and Flax.
+"""Runs jdrop in environments of their own: other versions, and other chips.
 
     nox -s versions                      every pair of releases below, 2 minutes each
     nox -s "versions(jax 0.7.0, flax 0.11.0)"
     python -m benchmarks.versions        writes the tables of docs/versions.md
+    nox -s compiled                      compiles for TPUs and a GPU, 20 minutes
+    nox -s compiled -- --only v5e h100
 
-Each session installs a pair and a wheel of this tree, runs the self-check and
-`benchmarks/versions_probe.py`, and replaces its rows of the results. Releases that need
-Python 3.12 are skipped where there is none on the PATH.
+Each session of `versions` installs a pair and a wheel of this tree, runs the self-check
+and `benchmarks/versions_probe.py`, and replaces its rows of the results. Releases that
+need Python 3.12 are skipped where there is none on the PATH.
 """
 
 import csv
 import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import nox
@@ -106,3 +109,16 @@ def record(jax: str, flax: str, rows: list[list[str]]) -> None:
     known.sort(key=lambda row: order.index(row[1:3]))
     with RESULTS.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *known])
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True)
+def compiled(session: nox.Session) -> None:
+    """What the compilers for TPU and GPU make of jdrop and its peers.
+
+    The environment has the compilers of the jax that nox runs beside; it takes 6 GB,
+    and is kept for the next time.
+    """
+    jax, flax = f"jax[tpu,cuda12]=={version('jax')}", f"flax=={version('flax')}"
+    peers = (flax, "equinox", "dm-haiku")
+    session.install(jax, *peers, "nvidia-cuda-nvdisasm", "--group", "results")
+    session.run("python", "-m", "benchmarks.compiled", *session.posargs)

@@ -25,7 +25,8 @@ import jdrop
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
-PACKAGES = ("jax", "jaxlib", "flax", "equinox", "dm-haiku", "torch", "numpy", "scipy")
+PACKAGES = ["jax", "jaxlib", "flax", "equinox", "dm-haiku", "torch", "numpy", "scipy"]
+PACKAGES += ["libtpu", "jax-cuda12-plugin", "nvidia-cuda-nvcc-cu12"]
 
 NUMBERS = ["rate", "low", "value", "high", "cost", "p_values", "p_value"]
 """Columns that are not text."""

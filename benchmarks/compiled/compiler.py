@@ -1,0 +1,85 @@
+"""Compiles one program for one chip, and reads what came out.
+
+It runs in a process of its own, as a compiler may die, or not end. Such a process finds
+what it runs by import, which a package's `__main__` does not allow.
+"""
+
+import functools
+import math
+import os
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jax.stages import Compiled
+
+from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
+from benchmarks.compiled.programs import Program, drops, lowered
+from benchmarks.compiled.targets import TPUS, devices
+
+cached_drops = functools.cache(drops)
+
+
+def be_quiet() -> None:
+    """Sends what the compilers say, which is much, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def figures(target: str, program: Program) -> dict[str, float]:
+    """Compiles a program; the columns that it fills."""
+    elements, chips = math.prod(program.shape), devices(target)
+    drop = cached_drops()[program.contestant]
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {}
+        if target not in TPUS:
+            # There is no device on which to try algorithms.
+            options = {"xla_dump_to": folder, "xla_gpu_autotune_level": 0}
+        start = time.process_time()
+        compiled = lowered(program, drop, chips).compile(options)
+        found = read(compiled, elements) | {"seconds": time.process_time() - start}
+        if target not in TPUS:
+            local = elements // (len(chips) if program.cut else 1)
+            found |= gpu_figures(Path(folder), local)
+    return found
+
+
+def read(compiled: Compiled, elements: int) -> dict[str, float]:
+    """What a compiled program itself can say, for any chip."""
+    memory = compiled.memory_analysis()
+    temporaries = {"temporaries": memory.temp_size_in_bytes} if memory else {}
+    return hlo_figures(compiled.as_text() or "", elements) | temporaries
+
+
+def gpu_figures(folder: Path, elements: int) -> dict[str, float]:
+    """What is launched, and machine instructions of all threads to an element."""
+    [thunks] = folder.glob("*thunk_sequence.txt")
+    launches, kernels = launched(thunks.read_text())
+    codes = {_kernel_name(ptx): ptx for ptx in folder.glob("*.ptx")}
+    instructions = sum(n * _instructions(codes[name]) for name, n in kernels.items())
+    found = {"kernels": len(kernels), "launches": launches}
+    return found | {"instructions": instructions / elements}
+
+
+def _kernel_name(ptx: Path) -> str:
+    return ptx.read_text().partition(".entry ")[2].partition("(")[0]
+
+
+def _instructions(ptx: Path) -> int:
+    """The number of machine instructions that a file of PTX becomes."""
+    cubin = ptx.with_suffix(".cubin")
+    subprocess.run([_tool("ptxas"), "-arch=sm_90a", "-o", cubin, ptx], check=True)
+    command = [_tool("nvdisasm"), "-c", str(cubin)]
+    text = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)
+    return sass_instructions(text)
+
+
+def _tool(name: str) -> str:
+    """A program that the CUDA wheels bring."""
+    spec = find_spec("nvidia")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for found in Path(folder).glob(f"*/bin/{name}"):
+            return str(found)
+    raise FileNotFoundError(f"no {name}: install jax[cuda12] and nvidia-cuda-nvdisasm")

@@ -1,0 +1,179 @@
+"""The programs that are compiled, and the contestants in them."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import (
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
+
+from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING, gather
+
+Shape = tuple[int, ...]
+Drop = Callable[[jax.Array, jax.Array, float], jax.Array]
+
+RBG, BITS = "flax.linen, rbg", "uint8 bits, rbg"
+LEADERS = (JDROP, FLAX, RBG, BITS)
+DTYPES = ("float32", "bfloat16")
+LARGE: tuple[Shape, ...] = ((4096, 4096), (8, 2048, 1024))
+OTHERS: tuple[Shape, ...] = (
+    (16, 512, 768),
+    (8, 16, 1024, 1024),
+    (16, 197, 768),
+    (64, 784, 32),
+    (64, 28, 28, 32),
+    (4096, 4001),
+    (8, 4096),
+)
+HIDDEN: Shape = (8192, 4096)
+SCORES: Shape = (8, 16, 1024, 1024)
+WIDTH, HEAD = 1024, 64
+"""Features on both sides of the MLP's hidden layer, and of a head of attention."""
+
+CUTS: tuple[tuple[str, Shape, PartitionSpec], ...] = (
+    ("rows cut", (4096, 4096), PartitionSpec("a")),
+    ("columns cut", (4096, 4096), PartitionSpec(None, "a")),
+    ("rows cut", (104, 1024), PartitionSpec("a")),
+    ("batch cut", (8, 2048, 1024), PartitionSpec("a")),
+    ("sequence cut", (8, 2048, 1024), PartitionSpec(None, "a")),
+    ("sequence cut", (8, 200, 1024), PartitionSpec(None, "a")),
+)
+
+
+class Program(NamedTuple):
+    """One program: what is computed, on what, and by whom.
+
+    Attributes:
+      case: What is computed.
+      shape: Shape of the array that is dropped from.
+      dtype: Name of its dtype.
+      contestant: A library and its kind of key, or what the others are compared with.
+      rate: Probability of dropping; NaN where nothing is dropped.
+      cut: How that array lies on four devices.
+    """
+
+    case: str
+    shape: Shape
+    dtype: str
+    contestant: str
+    rate: float = math.nan
+    cut: PartitionSpec | None = None
+
+
+def programs() -> Iterator[Program]:
+    """Every program, the same for all chips."""
+    for dtype in DTYPES:
+        for shape in LARGE:
+            yield from _contest("forward", shape, dtype, LEADERS, (0.1, 0.5))
+            yield from _contest("pullback", shape, dtype, LEADERS)
+        yield from _contest("gradient", LARGE[0], dtype, LEADERS)
+        for library in ("flax.nnx", "equinox", "haiku"):
+            for kind in ("threefry2x32", "rbg"):
+                name = f"{library}, {kind}"
+                yield Program("forward", LARGE[0], dtype, name, 0.1)
+    for shape in OTHERS:
+        yield from _contest("forward", shape, "float32", (JDROP, FLAX, BITS))
+        yield Program("forward", shape, "float32", JDROP, 0.5)
+        yield from _contest("forward", shape, "bfloat16", (JDROP,), (0.5,))
+    for case, shape in {"MLP": HIDDEN, "attention": SCORES}.items():
+        for kind in (case, f"{case} pullback"):
+            yield from _contest(kind, shape, "bfloat16", (JDROP, FLAX, BITS))
+            yield Program(kind, shape, "bfloat16", JDROP, 0.5)
+    for case, shape, cut in CUTS:
+        for name in (JDROP, FLAX, RBG):
+            yield Program(case, shape, "float32", name, 0.5, cut)
+
+
+def _contest(
+    case: str,
+    shape: Shape,
+    dtype: str,
+    names: Sequence[str],
+    rates: Sequence[float] = (0.1,),
+) -> Iterator[Program]:
+    floor = NOTHING if case.startswith(("MLP", "attention")) else FLOOR
+    yield Program(case, shape, dtype, floor)
+    for rate in rates:
+        yield from (Program(case, shape, dtype, name, rate) for name in names)
+
+
+def drops() -> dict[str, Drop]:
+    """The contestants by name: dropout of x at a rate, by a key."""
+    return {c.name: c.drop for c in gather()} | {
+        FLOOR: lambda key, x, rate: x * 1.25,
+        NOTHING: lambda key, x, rate: x,
+        BITS: _by_bits,
+    }
+
+
+def _by_bits(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    """The cheapest way of `jax.random`: a byte an element, the rate in 256ths."""
+    keep = jax.random.bits(key, x.shape, jnp.uint8) >= np.uint8(round(256 * rate))
+    return jnp.where(keep, x / (1 - rate), 0)
+
+
+def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.Lowered:
+    """A program, traced and ready to be compiled for the first of the devices, or all.
+
+    The key comes as its words, as in a train step.
+    """
+    case, shape, dtype, name, rate, cut = program
+    # The floors have no key of their own.
+    kind = name.rpartition(", ")[2] if np.isfinite(rate) else "threefry2x32"
+    words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=kind)))
+
+    def function(words: jax.Array, *arrays: jax.Array) -> Any:
+        key = jax.random.wrap_key_data(words, impl=kind)
+        return _compute(case, lambda x: drop(key, x, rate), *arrays)
+
+    everywhere: Sharding = SingleDeviceSharding(devices[0])
+    here = everywhere
+    if cut:
+        mesh = Mesh(np.array(devices), ("a",))
+        everywhere, here = (NamedSharding(mesh, s) for s in (PartitionSpec(), cut))
+    structs = [jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=everywhere)]
+    for size in _inputs(case, shape):
+        structs.append(jax.ShapeDtypeStruct(size, jnp.dtype(dtype), sharding=here))
+    return jax.jit(function, out_shardings=here if cut else None).lower(*structs)
+
+
+def _inputs(case: str, shape: Shape) -> list[Shape]:
+    """Shapes of the arrays that a case takes, last the cotangent of a pullback.
+
+    It is read from memory, as the gradient of the layer above is.
+    """
+    inputs, output = [shape], shape
+    if case.startswith("MLP"):
+        rows, hidden = shape
+        inputs = [(rows, WIDTH), (WIDTH, hidden), (hidden, WIDTH)]
+        output = (rows, WIDTH)
+    elif case.startswith("attention"):
+        output = (*shape[:-1], HEAD)
+        inputs = [output] * 3
+    return [*inputs, output] if case.endswith("pullback") else inputs
+
+
+def _compute(case: str, drop: Callable[[jax.Array], jax.Array], *arrays: Any) -> Any:
+    """What a case computes of its arrays with a dropout."""
+
+    def mlp(a: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:
+        return drop(jax.nn.gelu(a @ w)) @ v
+
+    def attention(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return drop(jax.nn.softmax(q @ k.mT / math.sqrt(HEAD))) @ v
+
+    forward = {"MLP": mlp, "attention": attention}.get(case.split()[0], drop)
+    if case.endswith("pullback"):
+        y, pullback = jax.vjp(forward, *arrays[:-1])
+        return y, pullback(arrays[-1])
+    if case == "gradient":
+        return jax.value_and_grad(lambda x: drop(x).sum())(*arrays)
+    return forward(*arrays)
