@@ -251,5 +251,5 @@ def _blocks(
     seed = _stream.seed_words(key, domain)
     sizes = (1, CHUNK // BITS)
     counter, column = _stream.counters(sizes, (chunk, None), sizes)
-    pair = jnp.arange(_stream.PAIRS, dtype=jnp.uint32)
+    pair = np.arange(_stream.PAIRS, dtype=np.uint32)[None, None]
     return _stream.threefry2x32(*seed, counter[..., None] + pair, column[..., None])
