@@ -76,58 +76,55 @@ def across_outer(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
     return draw(key, (CHUNK, BITS, 1), jnp.float32(RATE), offset=start)
 
 
-def across_keys(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """The first 32 elements under `fold_in(key, 0)`, `fold_in(key, 1)`, and so on."""
-    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    return _first_words(draw, fold_in(key, _numbers(chunk)))
+def under_keys(
+    derive: Callable[..., jax.Array], draw: Draw, key: jax.Array, chunk: jax.Array
+) -> jax.Array:
+    """The first 32 elements under `derive(key, 0)`, `derive(key, 1)`, and so on."""
+    numbers = chunk * np.uint32(CHUNK) + jnp.arange(CHUNK, dtype=jnp.uint32)
+
+    def first(number: jax.Array) -> jax.Array:
+        return draw(derive(key, number), (BITS,), jnp.float32(RATE))
+
+    return jax.vmap(first)(numbers)
 
 
-def across_names(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """The first 32 elements under `key_for(key, 0)`, `key_for(key, 1)`, and so on."""
-    derive = jax.vmap(key_for, in_axes=(None, 0))
-    return _first_words(draw, derive(key, _numbers(chunk)))
-
-
-def across_seeds(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """The first 32 elements under keys whose last word counts up, as of seeds."""
+def of_seed(key: jax.Array, number: jax.Array) -> jax.Array:
+    """A key whose last word is the number, as of a seed."""
     _, constant = jax.random.key_data(key)
-    numbers = _numbers(chunk)
-    data = jnp.stack([jnp.full_like(numbers, constant), numbers], axis=-1)
-    return _first_words(draw, jax.random.wrap_key_data(data))
+    return jax.random.wrap_key_data(jnp.stack([constant, number]))
 
 
-def across_digits(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """All 32 digits of the word of a column, then of the next column, and so on.
+def of_cipher(
+    domains: Sequence[tuple[int, int]], draw: Draw, key: jax.Array, chunk: jax.Array
+) -> jax.Array:
+    """All 32 words of the counters of a column, then of the next; of domains in turn.
 
     The law of a rate folds these digits into one word. No mask shows them one by one,
     so they come from the cipher that the library draws with.
     """
     del draw
-    return jnp.stack(_blocks(key, _stream.WORDS_DOMAIN, chunk), axis=-1)
-
-
-def noise(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """Words of real-valued noise, each after the digits of the same counters."""
-    del draw
-    first, third = _blocks(key, _stream.WORDS_DOMAIN, chunk)
-    second, fourth = _blocks(key, NOISE_DOMAIN, chunk)
-    return jnp.stack([first, second, third, fourth], axis=-1)
+    sizes = (1, CHUNK // BITS)
+    counter, column = _stream.counters(sizes, (chunk, None), sizes)
+    pair = np.arange(_stream.PAIRS, dtype=np.uint32)[None, None]
+    seeds = [_stream.seed_words(key, domain) for domain in domains]
+    blocks = [
+        _stream.threefry2x32(*seed, counter[..., None] + pair, column[..., None])
+        for seed in seeds
+    ]
+    return jnp.stack([*itertools.chain(*zip(*blocks, strict=True))], axis=-1)
 
 
 LAYOUTS: dict[str, Callable[[Draw, jax.Array, jax.Array], jax.Array]] = {
     "columns": along_columns,
     "rows": along_rows,
     "outer": across_outer,
-    "keys": across_keys,
-    "names": across_names,
-    "seeds": across_seeds,
-    "digits": across_digits,
-    "noise": noise,
+    "keys": functools.partial(under_keys, jax.random.fold_in),
+    "names": functools.partial(under_keys, key_for),
+    "seeds": functools.partial(under_keys, of_seed),
+    "digits": functools.partial(of_cipher, (_stream.WORDS_DOMAIN,)),
+    "noise": functools.partial(of_cipher, (_stream.WORDS_DOMAIN, NOISE_DOMAIN)),
 }
 """A chunk of words from a draw, a key and the number of the chunk, by name."""
-
-DRAWN = tuple(LAYOUTS)[:-2]
-"""The layouts of masks; the others bypass the draw."""
 
 
 def stream(layout: str, draw: Draw, seed: int) -> Iterator[Words]:
@@ -164,8 +161,8 @@ def dieharder(test: str, chunks: Iterable[Words] | None) -> Outcome:
 def build_smallcrush(folder: Path) -> Path:
     """Compiles the program that runs SmallCrush on its standard input."""
     program = folder / "smallcrush"
-    linked = ["-o", str(program), *_flags("LDFLAGS"), *LIBRARIES]
-    command = [*_compile_smallcrush(), *linked]
+    linked = ["-o", str(program), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    command = [*_compiler(), "-O2", *linked, *LIBRARIES]
     subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
     return program
 
@@ -177,11 +174,9 @@ def smallcrush(program: Path, chunks: Iterable[Words]) -> list[Outcome]:
 
 
 def version(battery: str) -> str:
-    """Of dieharder, or of the headers of TestU01."""
-    asked = {
-        "dieharder": ["dieharder", "-l"],
-        "testu01": [*_compile_smallcrush(), "-E", "-dM"],
-    }[battery]
+    """Of dieharder, or of TestU01 by its headers."""
+    dieharder = battery == "dieharder"
+    asked = ["dieharder", "-l"] if dieharder else [*_compiler(), "-E", "-dM"]
     said = subprocess.check_output(asked, text=True, timeout=TIMEOUT_SECONDS)
     (found,) = re.findall(r'(?:dieharder version |PACKAGE_VERSION ")([\d.]+)', said)
     return str(found)
@@ -223,33 +218,8 @@ def write(pipe: int, chunks: Iterable[Words]) -> None:
         pass
 
 
-def _compile_smallcrush() -> list[str]:
+def _compiler() -> list[str]:
+    """The compiler, with its flags, on the source."""
     source = Path(__file__).with_name("smallcrush.c")
-    return [*(_flags("CC") or ["cc"]), "-O2", *_flags("CFLAGS"), str(source)]
-
-
-def _flags(name: str) -> list[str]:
-    return shlex.split(os.environ.get(name, ""))
-
-
-def _numbers(chunk: jax.Array) -> jax.Array:
-    """The numbers of the words of a chunk."""
-    return chunk * np.uint32(CHUNK) + jnp.arange(CHUNK, dtype=jnp.uint32)
-
-
-def _first_words(draw: Draw, keys: jax.Array) -> jax.Array:
-    def first(key: jax.Array) -> jax.Array:
-        return draw(key, (BITS,), jnp.float32(RATE))
-
-    return jax.vmap(first)(keys)
-
-
-def _blocks(
-    key: jax.Array, domain: tuple[int, int], chunk: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Both words of all 16 blocks of each column, of one outer index."""
-    seed = _stream.seed_words(key, domain)
-    sizes = (1, CHUNK // BITS)
-    counter, column = _stream.counters(sizes, (chunk, None), sizes)
-    pair = np.arange(_stream.PAIRS, dtype=np.uint32)[None, None]
-    return _stream.threefry2x32(*seed, counter[..., None] + pair, column[..., None])
+    flags = shlex.split(os.environ.get("CFLAGS", ""))
+    return [*shlex.split(os.environ.get("CC", "cc")), *flags, str(source)]

@@ -93,12 +93,9 @@ class Masks:
         shape: tuple[int, ...],
         start: npt.NDArray[np.uint32] | None = None,
     ) -> Words:
-        """The words of a mask for each key: (keys, outer, columns, word rows).
+        """The words of a mask for each key, columns before word rows.
 
-        Args:
-          keys: The keys.
-          shape: Shape of the mask.
-          start: Its first outer index and column in a mask of shape `WHOLE`.
+        It starts at the outer index and the column of `start` in one of shape `WHOLE`.
         """
         draw = _draw_many(self._draw, shape)
         kept = np.asarray(draw(keys, np.float32(self._rate), start))

@@ -128,7 +128,7 @@ def test_noise_is_that_of_the_specification(small_chunks):
 def test_a_layout_that_bypasses_a_control_is_refused(layout, capsys):
     with pytest.raises(SystemExit):
         command.main(["stream", layout, "4 rounds"])
-    assert f"'{layout}' bypasses the draw" in capsys.readouterr().err
+    assert f"'{layout}' bypasses the draw: name another" in capsys.readouterr().err
 
 
 def test_missing_dieharder_is_named(monkeypatch, capsys):
