@@ -1,8 +1,8 @@
 """The evidence in `docs/statistics.md`, from nothing.
 
     python -m benchmarks.randomness laws          10 minutes of processor time
-    python -m benchmarks.randomness dieharder     30 minutes
-    python -m benchmarks.randomness testu01       5 minutes
+    python -m benchmarks.randomness dieharder     35 minutes
+    python -m benchmarks.randomness testu01       3 minutes
     python -m benchmarks.randomness report        writes the tables of the page
 
 `stream LAYOUT [DRAW]` writes raw words to standard output, for other batteries.
