@@ -7,6 +7,7 @@ packages. CFLAGS and LDFLAGS say where TestU01 is if the compiler does not know.
 import functools
 import itertools
 import os
+import re
 import shlex
 import subprocess
 import threading
@@ -18,13 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.randomness.controls import Draw
-from benchmarks.randomness.laws import LANES, Words
-from jdrop import _stream
+from benchmarks.randomness.laws import BITS, Words
+from jdrop import _stream, key_for
 
 RATE = 0.5
 
 CHUNK = 2**21
 """Words that are drawn at a time."""
+
+NOISE_DOMAIN = (0x6A64726F, 0x6E000000)
+"""Of section 6 of `docs/stream.md`; no function of the library draws from it yet."""
 
 TIMEOUT_SECONDS = 1800
 """A battery that takes longer over a test is killed."""
@@ -40,7 +44,6 @@ DIEHARDER_TESTS = (
 )
 """All that dieharder calls good, by number, with a selection of tuples and lags."""
 
-FLAGS = ("CC", "CFLAGS", "LDFLAGS")
 LIBRARIES = ("-ltestu01", "-ltestu01probdist", "-ltestu01mylib", "-lm")
 
 SLOW = {"2", "11", "12", "13", "17", "201", "203"}
@@ -50,61 +53,76 @@ Outcome = tuple[str, str, list[float]]
 """A test, its size of tuples or lag if it has one, and its p-values."""
 
 
-def along_row(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """Rows of 2^26 elements, one after the other, each from its first to its last."""
-    return draw(key, (1, LANES * CHUNK), jnp.float32(RATE), chunk)
+def along_columns(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """32 rows of 2^21 columns, each column from its first row to its last."""
+    return draw(key, (1, BITS, CHUNK), jnp.float32(RATE), offset=chunk)
 
 
-def across_rows(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """The first 32 elements of row 0, of row 1, of row 2, and so on."""
-    return draw(key, (CHUNK, LANES), jnp.float32(RATE), chunk * np.uint32(CHUNK))
+def along_rows(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """The same elements, each row from its first column to its last."""
+    words = along_columns(draw, key, chunk).reshape(-1, BITS)
+    place = np.arange(BITS, dtype=np.uint32)
 
-
-def across_keys(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """The first 32 elements under `fold_in(key, 0)`, `fold_in(key, 1)`, and so on."""
-    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    return _first_words(draw, fold_in(key, _numbers(chunk)))
-
-
-def across_seeds(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """The first 32 elements under keys whose last word counts up, as of seeds."""
-    _, constant = jax.random.key_data(key)
-    numbers = _numbers(chunk)
-    data = jnp.stack([jnp.full_like(numbers, constant), numbers], axis=-1)
-    return _first_words(draw, jax.random.wrap_key_data(data))
-
-
-def across_lanes(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """Lane 0 of 2^21 words of a row, then lane 1 of the same words, and so on."""
-    words = along_row(draw, key, chunk).reshape(-1, LANES)
-    place = np.arange(LANES, dtype=np.uint32)
-
-    def pack_lane(lane: jax.Array) -> jax.Array:
-        bits = (words >> lane) & np.uint32(1)
+    def pack_row(row: jax.Array) -> jax.Array:
+        bits = (words >> row) & np.uint32(1)
         return (bits << place[None]).sum(axis=-1, dtype=jnp.uint32)
 
-    return jax.lax.map(pack_lane, place)
+    return jax.lax.map(pack_row, place)
 
 
-def across_digits(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
-    """All 32 digits of the first word of a row, then of its second, and so on.
+def across_outer(draw: Draw, key: jax.Array, chunk: jax.Array) -> jax.Array:
+    """32 rows of one column of outer index 0, of outer index 1, and so on."""
+    start = chunk * np.uint32(CHUNK)
+    return draw(key, (CHUNK, BITS, 1), jnp.float32(RATE), offset=start)
+
+
+def under_keys(
+    derive: Callable[..., jax.Array], draw: Draw, key: jax.Array, chunk: jax.Array
+) -> jax.Array:
+    """The first 32 elements under `derive(key, 0)`, `derive(key, 1)`, and so on."""
+    numbers = chunk * np.uint32(CHUNK) + jnp.arange(CHUNK, dtype=jnp.uint32)
+
+    def first(number: jax.Array) -> jax.Array:
+        return draw(derive(key, number), (BITS,), jnp.float32(RATE))
+
+    return jax.vmap(first)(numbers)
+
+
+def of_seed(key: jax.Array, number: jax.Array) -> jax.Array:
+    """A key whose last word is the number, as of a seed."""
+    _, constant = jax.random.key_data(key)
+    return jax.random.wrap_key_data(jnp.stack([constant, number]))
+
+
+def of_cipher(
+    domains: Sequence[tuple[int, int]], draw: Draw, key: jax.Array, chunk: jax.Array
+) -> jax.Array:
+    """All 32 words of the counters of a column, then of the next; of domains in turn.
 
     The law of a rate folds these digits into one word. No mask shows them one by one,
     so they come from the cipher that the library draws with.
     """
     del draw
-    seed = _stream.seed_words(key, _stream.WORDS_DOMAIN)
-    counter = jnp.arange(CHUNK // 2, dtype=jnp.uint32)
-    return jnp.stack(_stream.threefry2x32(*seed, chunk, counter), axis=-1)
+    sizes = (1, CHUNK // BITS)
+    counter, column = _stream.counters(sizes, (chunk, None), sizes)
+    pair = np.arange(_stream.PAIRS, dtype=np.uint32)[None, None]
+    seeds = [_stream.seed_words(key, domain) for domain in domains]
+    blocks = [
+        _stream.threefry2x32(*seed, counter[..., None] + pair, column[..., None])
+        for seed in seeds
+    ]
+    return jnp.stack([*itertools.chain(*zip(*blocks, strict=True))], axis=-1)
 
 
 LAYOUTS: dict[str, Callable[[Draw, jax.Array, jax.Array], jax.Array]] = {
-    "row": along_row,
-    "rows": across_rows,
-    "keys": across_keys,
-    "seeds": across_seeds,
-    "lanes": across_lanes,
-    "digits": across_digits,
+    "columns": along_columns,
+    "rows": along_rows,
+    "outer": across_outer,
+    "keys": functools.partial(under_keys, jax.random.fold_in),
+    "names": functools.partial(under_keys, key_for),
+    "seeds": functools.partial(under_keys, of_seed),
+    "digits": functools.partial(of_cipher, (_stream.WORDS_DOMAIN,)),
+    "noise": functools.partial(of_cipher, (_stream.WORDS_DOMAIN, NOISE_DOMAIN)),
 }
 """A chunk of words from a draw, a key and the number of the chunk, by name."""
 
@@ -112,12 +130,13 @@ LAYOUTS: dict[str, Callable[[Draw, jax.Array, jax.Array], jax.Array]] = {
 def stream(layout: str, draw: Draw, seed: int) -> Iterator[Words]:
     """Endless chunks of words in a layout, of one key after the other.
 
-    A key is done after 2^32 words, all that some layouts have under it.
+    A key is done after 2^28 words, all that some layouts have under it.
     """
+    chunks = _stream.MAX_FIRST // CHUNK
     make = jax.jit(functools.partial(LAYOUTS[layout], draw))
     for number in itertools.count():
-        key = jax.random.key(seed + number // (2**32 // CHUNK))
-        chunk = np.uint32(number % (2**32 // CHUNK))
+        key = jax.random.key(seed + number // chunks)
+        chunk = np.uint32(number % chunks)
         yield np.asarray(make(key, chunk)).ravel()
 
 
@@ -141,10 +160,9 @@ def dieharder(test: str, chunks: Iterable[Words] | None) -> Outcome:
 
 def build_smallcrush(folder: Path) -> Path:
     """Compiles the program that runs SmallCrush on its standard input."""
-    program, source = folder / "smallcrush", Path(__file__).with_name("smallcrush.c")
-    flags = {name: shlex.split(os.environ.get(name, "")) for name in FLAGS}
-    command = [*(flags["CC"] or ["cc"]), "-O2", *flags["CFLAGS"], str(source)]
-    command += ["-o", str(program), *flags["LDFLAGS"], *LIBRARIES]
+    program = folder / "smallcrush"
+    linked = ["-o", str(program), *shlex.split(os.environ.get("LDFLAGS", ""))]
+    command = [*_compiler(), "-O2", *linked, *LIBRARIES]
     subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
     return program
 
@@ -153,6 +171,15 @@ def smallcrush(program: Path, chunks: Iterable[Words]) -> list[Outcome]:
     """Runs SmallCrush, which `build_smallcrush` compiled, on words."""
     lines = [line.split("\t") for line in feed([str(program)], chunks).split("\n")]
     return [(line[1], "", [float(line[2])]) for line in lines if line[0] == "p-value"]
+
+
+def version(battery: str) -> str:
+    """Of dieharder, or of TestU01 by its headers."""
+    dieharder = battery == "dieharder"
+    asked = ["dieharder", "-l"] if dieharder else [*_compiler(), "-E", "-dM"]
+    said = subprocess.check_output(asked, text=True, timeout=TIMEOUT_SECONDS)
+    (found,) = re.findall(r'(?:dieharder version |PACKAGE_VERSION ")([\d.]+)', said)
+    return str(found)
 
 
 def combine(p_values: Sequence[float]) -> float:
@@ -191,13 +218,8 @@ def write(pipe: int, chunks: Iterable[Words]) -> None:
         pass
 
 
-def _numbers(chunk: jax.Array) -> jax.Array:
-    """The numbers of the words of a chunk."""
-    return chunk * np.uint32(CHUNK) + jnp.arange(CHUNK, dtype=jnp.uint32)
-
-
-def _first_words(draw: Draw, keys: jax.Array) -> jax.Array:
-    def first(key: jax.Array) -> jax.Array:
-        return draw(key, (1, LANES), jnp.float32(RATE), jnp.uint32(0))
-
-    return jax.vmap(first)(keys)
+def _compiler() -> list[str]:
+    """The compiler, with its flags, on the source."""
+    source = Path(__file__).with_name("smallcrush.c")
+    flags = shlex.split(os.environ.get("CFLAGS", ""))
+    return [*shlex.split(os.environ.get("CC", "cc")), *flags, str(source)]

@@ -1,9 +1,10 @@
 """What independent Bernoulli bits do, each law with the p-value of what was seen.
 
-Every law takes packed bits, 1 with probability `p`: uint32 words of shape (keys, rows,
-words), lane by lane. Pairs are disjoint, so that their count is exactly binomial
-whatever p is. A law that looks at many places at once returns its smallest p-value
-times their number (Bonferroni).
+Every law takes packed bits, 1 with probability `p`: uint32 words of shape (keys,
+outer, columns, words), in which a column is packed from its first row to its last.
+Pairs are disjoint, so that their count is exactly binomial whatever p is. A law that
+looks at many places at once returns its smallest p-value times their number
+(Bonferroni).
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-LANES = 32
+BITS = 32
 
 Words = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]
@@ -40,9 +41,9 @@ def dispersion(counts: Counts, trials: int, p: float) -> float:
     return float(min(1.0, 2 * min(scatter.cdf(total), scatter.sf(total))))
 
 
-def lags_along_row(words: Words, p: float, lags: Iterable[int]) -> float:
-    """Both bits of a pair some columns apart are 1 with probability p^2."""
-    size = LANES * words.shape[-1]
+def lags_along_column(words: Words, p: float, lags: Iterable[int]) -> float:
+    """Both bits of a pair some rows apart are 1 with probability p^2."""
+    size = BITS * words.shape[-1]
     firsts = {lag: first_of_pairs(size, lag) for lag in lags}
     counts = [
         count(words & ahead(words, lag) & pack(first)) for lag, first in firsts.items()
@@ -52,36 +53,36 @@ def lags_along_row(words: Words, p: float, lags: Iterable[int]) -> float:
 
 
 def lags_along_axis(words: Words, p: float, axis: int, lags: Iterable[int]) -> float:
-    """Both bits of a pair some rows, or some keys, apart are 1 with probability p^2."""
+    """The same for pairs some columns, outer indices or keys apart."""
     counts, trials = [], []
     for lag in lags:
         (first,) = np.nonzero(first_of_pairs(words.shape[axis], lag))
         both = words.take(first, axis) & words.take(first + lag, axis)
         counts.append(count(both))
-        trials.append(LANES * both.size)
+        trials.append(BITS * both.size)
     return binomial(counts, trials, p * p)
 
 
 def diagonals(words: Words, p: float, lags: Iterable[int]) -> float:
-    """The same for pairs one row and some columns apart, either way."""
-    upper, lower = words[:, 0::2], words[:, 1::2]
-    size = LANES * words.shape[-1]
+    """The same for pairs one column and some rows apart, either way."""
+    left, right = words[..., 0::2, :], words[..., 1::2, :]
+    size = BITS * words.shape[-1]
     counts, trials = [], []
     for lag in lags:
-        for one, other in ((upper, lower), (lower, upper)):
+        for one, other in ((left, right), (right, left)):
             counts.append(count(one & ahead(other, lag)))
-            trials.append(upper[..., 0].size * (size - lag))
+            trials.append(left[..., 0].size * (size - lag))
     return binomial(counts, trials, p * p)
 
 
 def matched(words: Words, others: Words, p: float) -> float:
     """The same for the bits of words and of each of the others, stacked on axis 0."""
     both = count(words & others, tuple(range(1, others.ndim)))
-    return binomial(both, LANES * words.size, p * p)
+    return binomial(both, BITS * words.size, p * p)
 
 
-def pairs_of_lanes(words: Words, p: float) -> float:
-    """The same for every two lanes of the last axis, however far apart."""
+def pairs_of_places(words: Words, p: float) -> float:
+    """The same for every two bits of the last axis, however far apart."""
     pairs = count_pairs(words)
     one, other = np.triu_indices(len(pairs), 1)
     return binomial(pairs[one, other], words[..., 0].size, p * p)
@@ -90,10 +91,10 @@ def pairs_of_lanes(words: Words, p: float) -> float:
 def runs(words: Words, p: float, longest: int) -> float:
     """A run of 1s goes on with probability p, whatever its length.
 
-    Runs that begin near the end of a row are left out: all of them can go on.
+    Runs that begin near the end of a column are left out: all of them can go on.
     """
-    columns = LANES * words.shape[-1]
-    early = pack(np.arange(columns) < columns - longest - 2)
+    rows = BITS * words.shape[-1]
+    early = pack(np.arange(rows) < rows - longest - 2)
     alive = ~words & ahead(words, 1) & early
     going_on = [count(alive)]
     for length in range(1, longest + 1):
@@ -125,36 +126,36 @@ def count(words: Words, axis: int | tuple[int, ...] | None = None) -> Counts:
     return np.bitwise_count(words).sum(axis, dtype=np.int64)
 
 
-def count_lanes(words: Words) -> Counts:
-    """How many 1 bits each lane of each word has along axis 0, lanes last."""
-    lanes = [((words >> lane) & 1).sum(0, dtype=np.int64) for lane in range(LANES)]
-    return np.stack(lanes, axis=-1)
+def count_places(words: Words, axis: int = 0) -> Counts:
+    """How many 1 bits each place in a word has along an axis, places last."""
+    counts = [((words >> bit) & 1).sum(axis, dtype=np.int64) for bit in range(BITS)]
+    return np.stack(counts, axis=-1)
 
 
 def count_pairs(words: Words) -> Counts:
-    """For every two lanes of the last axis, in how many rows both are 1.
+    """For every two bits of the last axis, how often both are 1.
 
-    The diagonal has the counts of single lanes.
+    The diagonal has the counts of single bits.
     """
-    rows = words.reshape(-1, words.shape[-1])
-    pairs: Counts = np.zeros((LANES * rows.shape[1],) * 2, np.int64)
+    lines = words.reshape(-1, words.shape[-1])
+    pairs: Counts = np.zeros((BITS * lines.shape[1],) * 2, np.int64)
     # Sums of 0 and 1 are exact in float32 up to 2^24.
     step = max(1, 2**24 // pairs.shape[0])
-    for start in range(0, len(rows), step):
-        bits = unpack(rows[start : start + step]).astype(np.float32)
+    for start in range(0, len(lines), step):
+        bits = unpack(lines[start : start + step]).astype(np.float32)
         pairs += (bits.T @ bits).astype(np.int64)
     return pairs
 
 
 def ahead(words: Words, distance: int) -> Words:
-    """Every lane sees the lane `distance` further on in its row, or 0 past its end."""
-    skip, shift = divmod(distance, LANES)
+    """Every bit sees the one `distance` further down its column, or 0 past its end."""
+    skip, shift = divmod(distance, BITS)
     padding = np.zeros((*words.shape[:-1], skip + 1), np.uint32)
     later: Words = np.concatenate([words[..., skip:], padding], axis=-1)
     if shift == 0:
         return later[..., :-1]
     return (later[..., :-1] >> np.uint32(shift)) | (
-        later[..., 1:] << np.uint32(LANES - shift)
+        later[..., 1:] << np.uint32(BITS - shift)
     )
 
 
@@ -171,6 +172,11 @@ def pack(bits: npt.NDArray[np.bool_]) -> Words:
 
 
 def unpack(words: Words) -> npt.NDArray[np.uint8]:
-    """One 0 or 1 a lane: the inverse of `pack`, along the last axis."""
+    """One 0 or 1 a bit: the inverse of `pack`, along the last axis."""
     octets = np.ascontiguousarray(words, "<u4").view(np.uint8)
     return np.unpackbits(octets, axis=-1, bitorder="little")
+
+
+def by_rows(words: Words) -> Words:
+    """The same bits, with rows packed from their first column to their last."""
+    return pack(unpack(words).swapaxes(-1, -2) != 0)

@@ -14,6 +14,7 @@ import jdrop
 from benchmarks.randomness import __main__ as command
 from benchmarks.randomness import batteries, laws
 from benchmarks.randomness.controls import sound
+from jdrop._stream import threefry2x32
 
 SEED = 7
 CHUNK = 64
@@ -62,33 +63,42 @@ def mask(key, shape, rate=0.5):
     return np.asarray(jdrop.sample_mask(key, shape, rate).to_bool())
 
 
-def test_row_is_a_mask_of_long_rows(small_chunks):
-    seen = laws.unpack(np.stack(chunks("row", 3)))
-    np.testing.assert_array_equal(seen, mask(jax.random.key(SEED), (3, 32 * CHUNK)))
+def test_columns_are_a_mask_column_by_column(small_chunks):
+    seen = laws.unpack(np.stack(chunks("columns", 3))[..., None])
+    expected = mask(jax.random.key(SEED), (3, 32, CHUNK)).swapaxes(1, 2)
+    np.testing.assert_array_equal(seen, expected)
 
 
-def test_rows_is_a_mask_of_short_rows(small_chunks):
-    seen = laws.unpack(np.concatenate(chunks("rows", 3))[:, None])
-    np.testing.assert_array_equal(seen, mask(jax.random.key(SEED), (3 * CHUNK, 32)))
+def test_rows_are_the_same_mask_row_by_row(small_chunks):
+    seen = laws.unpack(np.stack(chunks("rows", 3))).reshape(3, 32, CHUNK)
+    np.testing.assert_array_equal(seen, mask(jax.random.key(SEED), (3, 32, CHUNK)))
+
+
+def test_outer_is_a_mask_of_one_column(small_chunks):
+    seen = laws.unpack(np.concatenate(chunks("outer", 3))[:, None])
+    expected = mask(jax.random.key(SEED), (3 * CHUNK, 32, 1))[..., 0]
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_a_key_is_done_when_its_counters_are(small_chunks, monkeypatch):
+    monkeypatch.setattr(batteries._stream, "MAX_FIRST", 2 * CHUNK)
+    seen = laws.unpack(chunks("outer", 3)[2][:, None])
+    expected = mask(jax.random.key(SEED + 1), (CHUNK, 32, 1))[..., 0]
+    np.testing.assert_array_equal(seen, expected)
 
 
 @pytest.mark.parametrize(
     ("layout", "derive"),
     [
         ("keys", lambda i: jax.random.fold_in(jax.random.key(SEED), i)),
+        ("names", lambda i: jdrop.key_for(jax.random.key(SEED), i)),
         ("seeds", lambda i: jax.random.wrap_key_data(np.array([SEED, i], np.uint32))),
     ],
 )
-def test_keys_and_seeds_are_masks_of_many_keys(layout, derive, small_chunks):
+def test_keys_names_and_seeds_are_masks_of_many_keys(layout, derive, small_chunks):
     seen = laws.unpack(np.concatenate(chunks(layout, 2))[:, None])
     expected = [mask(derive(np.uint32(i)), (32,)) for i in (0, 1, 63, 64, 127)]
     np.testing.assert_array_equal(seen[[0, 1, 63, 64, 127]], expected)
-
-
-def test_lanes_are_a_row_transposed(small_chunks):
-    (first,) = chunks("lanes", 1)
-    row = mask(jax.random.key(SEED), (1, 32 * CHUNK)).reshape(CHUNK, 32)
-    np.testing.assert_array_equal(laws.unpack(first), row.T.ravel())
 
 
 def test_digits_fold_into_a_mask(small_chunks):
@@ -98,14 +108,27 @@ def test_digits_fold_into_a_mask(small_chunks):
     for place in range(14, -1, -1):
         one = 0x199A >> (15 - place) & 1
         kept = kept & digits[:, place] if one else kept | digits[:, place]
-    expected = mask(jax.random.key(SEED), (1, 32 * len(digits)), rate=0.1)
-    np.testing.assert_array_equal(laws.unpack(kept[None]), expected)
+    expected = mask(jax.random.key(SEED), (32, len(digits)), rate=0.1)
+    np.testing.assert_array_equal(laws.unpack(kept[:, None]).T, expected)
 
 
-def test_digits_of_a_control_are_refused(capsys):
+def test_noise_is_that_of_the_specification(small_chunks):
+    """Between the digits: E[S](16 i + d, j), for two columns j of outer index i = 1."""
+    drawn = chunks("noise", 2)[1].reshape(-1, 2)
+    np.testing.assert_array_equal(drawn[:, 0], chunks("digits", 2)[1])
+    key = jax.random.key_data(jax.random.key(SEED))
+    domain = (np.uint32(0x6A64726F), np.uint32(0x6E000002))
+    seed = threefry2x32(*domain, *key)
+    column, pair = np.indices((2, 16), np.uint32).reshape(2, -1)
+    expected = np.stack(threefry2x32(*seed, 16 + pair, column), axis=-1)
+    np.testing.assert_array_equal(drawn[:, 1], expected.ravel())
+
+
+@pytest.mark.parametrize("layout", ["digits", "noise"])
+def test_a_layout_that_bypasses_a_control_is_refused(layout, capsys):
     with pytest.raises(SystemExit):
-        command.main(["stream", "digits", "4 rounds"])
-    assert "'digits' bypasses the draw" in capsys.readouterr().err
+        command.main(["stream", layout, "4 rounds"])
+    assert f"'{layout}' bypasses the draw: name another" in capsys.readouterr().err
 
 
 def test_missing_dieharder_is_named(monkeypatch, capsys):
@@ -127,9 +150,9 @@ def test_stream_writes_until_the_reader_has_enough(small_chunks, monkeypatch):
         return write(pipe, octets)
 
     monkeypatch.setattr(os, "write", write_twice)
-    command.main(["stream", "rows"])
+    command.main(["stream", "columns"])
     os.close(writer)
-    stream = itertools.islice(batteries.stream("rows", sound, 1), 3)
+    stream = itertools.islice(batteries.stream("columns", sound, 1), 3)
     assert written == [chunk.astype("<u4").tobytes() for chunk in stream]
 
 

@@ -3,6 +3,8 @@
 A change that makes dropout dearer fails here on any machine, however busy it is.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,10 +20,10 @@ from benchmarks.counting import (
     text_of,
     threefry_bits,
 )
-from jdrop._stream import LANES, threefry2x32, words_shape
+from jdrop._stream import BITS, Layout, threefry2x32
 
 KEY = jax.random.key(0)
-SHAPE = (16, 512)
+SHAPE = (32, 512)
 BLOCK = 64
 # A pair of digits a block. Digits below the rate's last 1 are not drawn: 0.1 is
 # rounded to 6554 / 2^16, whose last 1 is digit 15, and 3/16 ends at digit 4.
@@ -36,18 +38,18 @@ def blocks(f, shape=SHAPE):
 
 
 def words(shape):
-    return int(np.prod(words_shape(shape)))
+    return math.prod(Layout.of(shape).words)
 
 
 @by_case
 @pytest.mark.parametrize(("rate", "pairs"), PAIRS.items())
 def test_a_block_is_two_digits_of_32_elements(case, rate, pairs):
     drawn = blocks(lambda x: case.op(KEY, x, rate))
-    assert drawn == pairs * 16 * 512 / LANES
+    assert drawn == pairs * math.prod(SHAPE) / BITS
 
 
-@pytest.mark.parametrize("shape", [(16, 100), (8, 9, 8, 4)])
-def test_a_ragged_row_costs_its_last_word_whole(shape):
+@pytest.mark.parametrize("shape", [(33, 100), (8, 9, 8, 4), (70,)])
+def test_ragged_rows_cost_their_last_word_whole(shape):
     assert blocks(lambda x: jdrop.dropout(KEY, x, 0.5), shape) == words(shape)
 
 
@@ -56,6 +58,13 @@ def test_a_shared_mask_is_drawn_once_for_all():
         return jdrop.dropout(KEY, x, 0.5, broadcast_dims=(1, 2))
 
     assert blocks(drop, (4, 6, 6, 64)) == words((4, 1, 1, 64))
+
+
+@pytest.mark.parametrize(("first_row", "word_rows"), [(32, 2), (33, 3)])
+def test_a_window_draws_the_words_it_touches(first_row, word_rows):
+    place = {"offset": (1, first_row, 100), "within": (8, 128, 512)}
+    drawn = blocks(lambda x: jdrop.sample_mask(KEY, (4, 64, 32), 0.5, **place))
+    assert drawn == 4 * word_rows * 32
 
 
 def test_jax_random_spends_a_block_on_every_element():
@@ -111,10 +120,10 @@ def test_a_draw_without_a_loop_would_be_fused():
     """The test above can fail: this is what XLA does with rounds in a straight line."""
 
     def fused(x):
-        word = lax.broadcasted_iota(jnp.uint32, (256, 16), 1)
-        drawn, _ = threefry2x32(jnp.uint32(1), jnp.uint32(2), word, word)
-        lane = lax.broadcasted_iota(jnp.uint32, (1, 1, LANES), 2)
-        kept = (drawn[..., None] >> lane) & np.uint32(1)
+        column = lax.broadcasted_iota(jnp.uint32, (8, 1, 512), 2)
+        drawn, _ = threefry2x32(jnp.uint32(1), jnp.uint32(2), column, column)
+        row = lax.broadcasted_iota(jnp.uint32, (1, BITS, 1), 1)
+        kept = (drawn >> row) & np.uint32(1)
         return jnp.where(kept.reshape(x.shape) != 0, x, 0)
 
     x = jnp.ones((256, 512))

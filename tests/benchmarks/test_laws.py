@@ -39,15 +39,16 @@ def test_holm_by_hand():
 
 @pytest.mark.parametrize("p", [0.5, 0.03])
 def test_laws_hold_for_independent_bits(p):
-    words = bernoulli((64, 16, 8), p)
-    others = bernoulli((3, 64, 16, 8), p, seed=1)
+    words = bernoulli((64, 4, 16, 8), p)
+    others = bernoulli((3, 64, 4, 16, 8), p, seed=1)
     p_values = [
-        laws.lags_along_row(words, p, range(1, 130)),
+        laws.lags_along_column(words, p, range(1, 130)),
         laws.lags_along_axis(words, p, 0, range(1, 64)),
-        laws.lags_along_axis(words, p, 1, range(1, 16)),
+        laws.lags_along_axis(words, p, 1, range(1, 4)),
+        laws.lags_along_axis(words, p, 2, range(1, 16)),
         laws.diagonals(words, p, range(1, 130)),
         laws.matched(words, others, p),
-        laws.pairs_of_lanes(words.reshape(-1, 8), p),
+        laws.pairs_of_places(words.reshape(-1, 8), p),
         laws.runs(words, p, 16),
         laws.runs(~words, 1 - p, 16),
     ]
@@ -58,8 +59,8 @@ def test_laws_hold_for_independent_bits(p):
 def test_lag_is_seen_where_it_is(lag):
     bits = np.random.default_rng(0).random((16, 4, 512)) < 0.5
     words = laws.pack(bits | np.roll(bits, lag, axis=-1))
-    assert laws.lags_along_row(words, 0.75, [lag]) < 1e-6
-    assert laws.lags_along_row(words, 0.75, [lag + 1]) > 1e-3
+    assert laws.lags_along_column(words, 0.75, [lag]) < 1e-6
+    assert laws.lags_along_column(words, 0.75, [lag + 1]) > 1e-3
 
 
 def test_runs_see_runs():
@@ -79,14 +80,28 @@ def test_packed_counts_are_those_of_bits():
     bits = laws.unpack(words).astype(int)
     np.testing.assert_array_equal(laws.pack(bits != 0), words)
     np.testing.assert_array_equal(laws.count(words, -1), bits.sum(-1))
-    lanes = laws.count_lanes(words).reshape(3, 64)
-    np.testing.assert_array_equal(lanes, bits.sum(0))
+    for axis in (0, 1):
+        places = laws.count_places(words, axis).reshape(-1, 64)
+        np.testing.assert_array_equal(places, bits.sum(axis))
     flat = bits.reshape(-1, 64)
     np.testing.assert_array_equal(laws.count_pairs(words), flat.T @ flat)
 
 
+def test_by_rows_swaps_rows_and_columns():
+    words = bernoulli((2, 64, 3), 0.3)
+    bits = laws.unpack(words).swapaxes(1, 2)
+    np.testing.assert_array_equal(laws.unpack(laws.by_rows(words)), bits)
+
+
+def test_diagonals_see_a_diagonal():
+    left = np.random.default_rng(0).random((16, 4, 8, 128)) < 0.5
+    bits = np.stack([left, np.roll(left, 5, axis=-1)], axis=-2).reshape(16, 4, 16, 128)
+    assert laws.diagonals(laws.pack(bits), 0.5, [5]) < 1e-6
+    assert laws.diagonals(laws.pack(bits), 0.5, [4]) > 1e-3
+
+
 @pytest.mark.parametrize("distance", [0, 1, 31, 32, 33, 64, 95])
-def test_ahead_shifts_a_row_and_fills_it_with_zeros(distance):
+def test_ahead_shifts_a_column_and_fills_it_with_zeros(distance):
     words = bernoulli((4, 3), 0.5)
     bits = laws.unpack(words)
     expected = np.zeros_like(bits)
