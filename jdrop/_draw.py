@@ -21,26 +21,23 @@ from jdrop import _stream
 from jdrop._sharding import is_explicit, placed_like
 from jdrop._stream import Layout, Rate
 
-# The limits were measured on CPUs; `docs/draw.md` has the figures, and
+# `docs/draw.md` has the figures that these were chosen by, and
 # `test_every_schedule_draws_the_same_words` crosses each of them.
 
-PAIRS_ON_CPU = 4
-"""The most digit pairs that one pass over the words folds on a CPU."""
+PAIRS_A_PASS = 2
+"""The most digit pairs that one pass over the words folds, on CPUs and TPUs.
 
-PAIRS_ON_TPU = 2
-"""The same on a TPU, whose compiler takes 18 s for all 8 pairs of a 16-digit rate in
-one pass, and 4 s for 2 at a time."""
-
-FEW_WORDS = 1024
-"""Below so many words, short passes are faster than one that starts threads."""
+More of them hardly save time, but take that of compilers: 18 s on a TPU for all 8 pairs
+of a 16-digit rate in one pass, and 4 s for 2 at a time.
+"""
 
 SHORT_ROW = 8
 """Words to a vector register of common processors."""
 
 _ALL_KEPT = 0xFFFFFFFF
 
-# Folds a digit pair into kept words: kept, number of the pair, its block -> kept.
-FoldPair = Callable[[jax.Array, ArrayLike, jax.Array, jax.Array], jax.Array]
+# Folds a digit pair into kept words: seed, kept, number of the pair, its block -> kept.
+FoldPair = Callable[[jax.Array, jax.Array, ArrayLike, jax.Array, jax.Array], jax.Array]
 
 
 def draw_words(
@@ -66,14 +63,18 @@ def draw_words(
     undrawn = jnp.where(rate.value == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
     if key is None or rate.pairs == 0 or _is_below(math.prod(sizes), 1):
         return jnp.broadcast_to(undrawn, sizes)
-    seed = _stream.seed_words(key, _stream.WORDS_DOMAIN)
+    seed = jnp.stack(_stream.seed_words(key, _stream.WORDS_DOMAIN))
     threshold = jnp.asarray(_stream.threshold(rate.value))
     counter, other = _stream.counters(sizes, first, whole)
 
     def fold_pair(
-        kept: jax.Array, pair: ArrayLike, counter: jax.Array, other: jax.Array
+        seed: jax.Array,
+        kept: jax.Array,
+        pair: ArrayLike,
+        counter: jax.Array,
+        other: jax.Array,
     ) -> jax.Array:
-        high, low = _stream.threefry2x32(*seed, counter, other)
+        high, low = _stream.threefry2x32(seed[0], seed[1], counter, other)
         below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
         kept = _fold(kept, low, below)
         return _fold(kept, high, below >> np.uint32(1))
@@ -89,11 +90,12 @@ def draw_words(
     kept = jnp.full(sizes, _ALL_KEPT, jnp.uint32) | (varying & np.uint32(0))
     without_loop = functools.partial(_draw_without_loop, fold_pair, rate.pairs)
     words: jax.Array = lax.platform_dependent(
+        seed,
         counter,
         other,
         kept,
         cpu=functools.partial(_draw_on_cpu, fold_pair, rate.pairs, threshold),
-        tpu=functools.partial(without_loop, PAIRS_ON_TPU),
+        tpu=functools.partial(without_loop, PAIRS_A_PASS),
         default=functools.partial(without_loop, _stream.PAIRS),
     )
     return words if rate.pairs else words & undrawn
@@ -103,6 +105,7 @@ def _draw_without_loop(
     fold_pair: FoldPair,
     pairs: int | None,
     group: int,
+    seed: jax.Array,
     counter: jax.Array,
     other: jax.Array,
     kept: jax.Array,
@@ -116,13 +119,14 @@ def _draw_without_loop(
 
         def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
             pair = (np.int32(_stream.PAIRS - 1) - i).astype(jnp.uint32)
-            return fold_pair(kept, pair, counter + pair, other)
+            return fold_pair(seed, kept, pair, counter + pair, other)
 
         return lax.fori_loop(np.int32(0), np.int32(_stream.PAIRS), turn, kept)
     # Of counters that are small arrays XLA makes a kernel for each sum.
     counter = jnp.broadcast_to(counter, kept.shape)
     for pair in reversed(range(pairs)):
-        kept = fold_pair(kept, np.uint32(pair), counter + np.uint32(pair), other)
+        at = counter + np.uint32(pair)
+        kept = fold_pair(seed, kept, np.uint32(pair), at, other)
         if pair % group == 0 and pair > 0:
             kept = lax.optimization_barrier(kept)
     return kept
@@ -132,6 +136,7 @@ def _draw_on_cpu(
     fold_pair: FoldPair,
     pairs: int | None,
     threshold: jax.Array,
+    seed: jax.Array,
     counter: jax.Array,
     other: jax.Array,
     kept: jax.Array,
@@ -142,10 +147,7 @@ def _draw_on_cpu(
     transposed = _is_below(kept.shape[-1], SHORT_ROW)
     if transposed:
         counter, other, kept = counter.T, other.T, kept.T
-    group = 1 if _is_below(math.prod(kept.shape), FEW_WORDS) else PAIRS_ON_CPU
-    if pairs is not None:
-        # In as many turns, none of which folds more pairs than another.
-        group = -(-pairs // -(-pairs // group))
+    group = PAIRS_A_PASS if pairs is None else min(pairs, PAIRS_A_PASS)
     turns = (_stream.digit_pairs(threshold) + np.int32(group - 1)) // np.int32(group)
     # The counters of the pairs of a turn stand in one array: from one expression a
     # pair, XLA compiled a kernel a pair.
@@ -153,29 +155,24 @@ def _draw_on_cpu(
         jnp.uint32, (group, *[1] * counter.ndim), 0
     )
 
-    def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
+    # A loop keeps the words materialised: fused into their use, every element would
+    # draw its word again. One that XLA knows to run once would be dissolved, so the
+    # number of turns is hidden from it (test_the_draw_is_materialised). And the seed is
+    # carried as if it changed, or its cipher would be compiled into all that use it.
+    turns, nothing = lax.optimization_barrier((turns, jnp.uint32(0)))
+
+    def turn(
+        i: jax.Array, carry: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        kept, seed = carry
         first = ((turns - 1 - i) * np.int32(group)).astype(jnp.uint32)
         for pair in reversed(range(group)):
             at = of_pairs[pair] + first
-            kept = fold_pair(kept, first + np.uint32(pair), at, other)
-        return kept
+            kept = fold_pair(seed, kept, first + np.uint32(pair), at, other)
+        return kept, seed ^ nothing
 
-    words = _loop(turns, turn, kept)
+    words, _ = lax.fori_loop(np.int32(0), turns, turn, (kept, seed))
     return words.T if transposed else words
-
-
-def _loop(
-    turns: jax.Array,
-    turn: Callable[[jax.Array, jax.Array], jax.Array],
-    kept: jax.Array,
-) -> jax.Array:
-    """A loop over words, whose number of turns is hidden from XLA.
-
-    It keeps the words materialised: fused into their use, every element would draw its
-    word again. A loop that XLA knows to run once would be dissolved
-    (test_the_draw_is_materialised).
-    """
-    return lax.fori_loop(np.int32(0), lax.optimization_barrier(turns), turn, kept)
 
 
 def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:

@@ -257,5 +257,8 @@ def counters(
         index.append(iota if start is None else iota + start)
     other = jnp.zeros((1,) * len(sizes), jnp.uint32)
     for axis in range(1, len(sizes)):
-        other = other + index[axis] * jnp.uint32(math.prod(whole[axis + 1 :]))
+        step = math.prod(whole[axis + 1 :])
+        # That of an axis of one index, which plays no part, may be as large.
+        step = 0 if isinstance(step, int) and step == MAX_OTHERS else step
+        other = other + index[axis] * jnp.uint32(step)
     return index[0] * np.uint32(PAIRS), other

@@ -12,16 +12,11 @@ from jdrop import _draw, _mask
 from jdrop._stream import BITS, Rate
 from jdrop._window import Start
 
-FEW = _draw.FEW_WORDS
-# Words of a row, and words in all, on both sides of each limit.
+# Words of a row on both sides of the limit; one column; rows that 32 does not divide.
 COLUMNS = [1, _draw.SHORT_ROW - 1, _draw.SHORT_ROW]
-SHAPES = [
-    *((BITS * words, n) for n in COLUMNS for words in (3, FEW // n + 1)),
-    (3, 2 * BITS - 1, FEW),
-    (BITS * FEW - 1,),
-]
-# Pairs of digits: none, one, as many as are written out, and one more.
-RATES = {0.5: 1, 6554 / 2**16: _draw.WRITTEN_OUT, 2**-17: _draw.WRITTEN_OUT + 1}
+SHAPES = [*((3 * BITS, n) for n in COLUMNS), (3, 2 * BITS - 1, 70), (BITS * 9 - 1,)]
+# Pairs of digits: one, as many as a pass folds, one more, and those of 16 digits.
+RATES = {0.5: 1, 3 / 16: _draw.PAIRS_A_PASS, 3 / 64: 3, 6554 / 2**16: 8}
 
 
 def assert_draws(shapes, rates):
