@@ -38,6 +38,7 @@ _ALL_KEPT = 0xFFFFFFFF
 
 # Folds a digit pair into kept words: seed, kept, number of the pair, its block -> kept.
 FoldPair = Callable[[jax.Array, jax.Array, ArrayLike, jax.Array, jax.Array], jax.Array]
+Counters = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def draw_words(
@@ -65,7 +66,7 @@ def draw_words(
         return jnp.broadcast_to(undrawn, sizes)
     seed = jnp.stack(_stream.seed_words(key, _stream.WORDS_DOMAIN))
     threshold = jnp.asarray(_stream.threshold(rate.value))
-    counter, other = _stream.counters(sizes, first, whole)
+    counters = functools.partial(_stream.counters, first=first, whole=whole)
 
     def fold_pair(
         seed: jax.Array,
@@ -88,26 +89,25 @@ def draw_words(
         seed[0] ^ seed[1] ^ threshold,
     )
     kept = jnp.full(sizes, _ALL_KEPT, jnp.uint32) | (varying & np.uint32(0))
-    without_loop = functools.partial(_draw_without_loop, fold_pair, rate.pairs)
+    on_cpu = functools.partial(_draw_on_cpu, fold_pair, counters, threshold)
+    without_loop = functools.partial(_draw_without_loop, fold_pair, counters)
     words: jax.Array = lax.platform_dependent(
         seed,
-        counter,
-        other,
         kept,
-        cpu=functools.partial(_draw_on_cpu, fold_pair, rate.pairs, threshold),
-        tpu=functools.partial(without_loop, PAIRS_A_PASS),
-        default=functools.partial(without_loop, _stream.PAIRS),
+        cpu=functools.partial(on_cpu, rate.pairs),
+        tpu=functools.partial(without_loop, rate.pairs, PAIRS_A_PASS, _along_axes),
+        default=functools.partial(without_loop, rate.pairs, _stream.PAIRS, _one_by_one),
     )
     return words if rate.pairs else words & undrawn
 
 
 def _draw_without_loop(
     fold_pair: FoldPair,
+    counters: Counters,
     pairs: int | None,
     group: int,
+    index: Callable[[tuple[int, ...]], Sequence[jax.Array]],
     seed: jax.Array,
-    counter: jax.Array,
-    other: jax.Array,
     kept: jax.Array,
 ) -> jax.Array:
     """For GPU and TPU, where a loop of hidden length would stall the host.
@@ -115,6 +115,7 @@ def _draw_without_loop(
     The words of a traced rate are folded over all digits: those below its last 1 keep
     everything, and change nothing.
     """
+    counter, other = counters(index(kept.shape))
     if pairs is None:
 
         def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
@@ -122,8 +123,6 @@ def _draw_without_loop(
             return fold_pair(seed, kept, pair, counter + pair, other)
 
         return lax.fori_loop(np.int32(0), np.int32(_stream.PAIRS), turn, kept)
-    # Of counters that are small arrays XLA makes a kernel for each sum.
-    counter = jnp.broadcast_to(counter, kept.shape)
     for pair in reversed(range(pairs)):
         at = counter + np.uint32(pair)
         kept = fold_pair(seed, kept, np.uint32(pair), at, other)
@@ -134,14 +133,14 @@ def _draw_without_loop(
 
 def _draw_on_cpu(
     fold_pair: FoldPair,
-    pairs: int | None,
+    counters: Counters,
     threshold: jax.Array,
+    pairs: int | None,
     seed: jax.Array,
-    counter: jax.Array,
-    other: jax.Array,
     kept: jax.Array,
 ) -> jax.Array:
     """For CPUs: some digit pairs in each turn of a loop."""
+    counter, other = counters(_along_axes(kept.shape))
     # XLA vectorises along the last axis. Where that is short, the first one takes its
     # place while the words are drawn.
     transposed = _is_below(kept.shape[-1], SHORT_ROW)
@@ -173,6 +172,28 @@ def _draw_on_cpu(
 
     words, _ = lax.fori_loop(np.int32(0), turns, turn, (kept, seed))
     return words.T if transposed else words
+
+
+def _along_axes(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
+    """The indices of words, in small arrays, by which a mesh can cut each axis."""
+    index = []
+    for axis, size in enumerate(sizes):
+        along = [1] * len(sizes)
+        along[axis] = size
+        index.append(lax.broadcasted_iota(jnp.uint32, along, axis))
+    return index
+
+
+def _one_by_one(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
+    """The same of each word by its number: of small arrays a GPU gets small kernels."""
+    if not _is_below(math.prod(sizes), 2**32):
+        return _along_axes(sizes)
+    number = lax.iota(jnp.uint32, math.prod(sizes)).reshape(sizes)
+    index = []
+    for axis, size in enumerate(sizes):
+        step = np.uint32(math.prod(sizes[axis + 1 :]))
+        index.append(number // step % np.uint32(size))
+    return index
 
 
 def _fold(kept: jax.Array, digit: jax.Array, threshold: jax.Array) -> jax.Array:

@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop._arguments import is_at_least, is_traced
@@ -231,34 +230,31 @@ class Layout:
 
 
 def counters(
-    sizes: tuple[int, ...], first: Sequence[ArrayLike | None], whole: tuple[int, ...]
+    index: Sequence[jax.Array],
+    first: Sequence[ArrayLike | None],
+    whole: tuple[int, ...],
 ) -> tuple[jax.Array, jax.Array]:
     """The counters of the first digit pair of each word of a part of a mask.
 
-    They come from iotas along their own axes, so that a shard of the words knows its
-    counters without asking its neighbours.
-
     Args:
-      sizes: The shape of the part.
-      first: Along each axis the index of its first word in the whole, a uint32 scalar;
-        None for 0.
+      index: Along each axis the index of a word in the part: uint32 arrays that
+        broadcast to the shape of the part.
+      first: Along each axis the index of the first word of the part in the whole, a
+        uint32 scalar; None for 0.
       whole: The shape of all the words. The size of its first axis plays no part.
 
     Returns:
-      `PAIRS` times the index along the first axis, and the C-order index over the
-      others: uint32 arrays that broadcast to the part. Digit pair d of a word is the
-      block of these two, with d added to the first.
+      `PAIRS` times the index along the first axis of the whole, and the C-order index
+      over the others. Digit pair d of a word is the block of these two, with d added to
+      the first.
     """
-    index = []
-    for axis, (size, start) in enumerate(zip(sizes, first, strict=True)):
-        along = [1] * len(sizes)
-        along[axis] = size
-        iota = lax.broadcasted_iota(jnp.uint32, along, axis)
-        index.append(iota if start is None else iota + start)
-    other = jnp.zeros((1,) * len(sizes), jnp.uint32)
-    for axis in range(1, len(sizes)):
+    places = [
+        i if start is None else i + start for i, start in zip(index, first, strict=True)
+    ]
+    other = jnp.zeros_like(places[-1])
+    for axis in range(1, len(places)):
         step = math.prod(whole[axis + 1 :])
         # That of an axis of one index, which plays no part, may be as large.
         step = 0 if isinstance(step, int) and step == MAX_OTHERS else step
-        other = other + index[axis] * jnp.uint32(step)
-    return index[0] * np.uint32(PAIRS), other
+        other = other + places[axis] * jnp.uint32(step)
+    return places[0] * np.uint32(PAIRS), other

@@ -104,7 +104,8 @@ def of_cipher(
     """
     del draw
     sizes = (1, CHUNK // BITS)
-    counter, column = _stream.counters(sizes, (chunk, None), sizes)
+    index = [jax.lax.broadcasted_iota(jnp.uint32, sizes, axis) for axis in (0, 1)]
+    counter, column = _stream.counters(index, (chunk, None), sizes)
     pair = np.arange(_stream.PAIRS, dtype=np.uint32)[None, None]
     seeds = [_stream.seed_words(key, domain) for domain in domains]
     blocks = [
