@@ -168,7 +168,7 @@ def _draw_on_cpu(
         for pair in reversed(range(group)):
             at = of_pairs[pair] + first
             kept = fold_pair(seed, kept, first + np.uint32(pair), at, other)
-        return kept, seed ^ nothing
+        return kept, seed | nothing
 
     words, _ = lax.fori_loop(np.int32(0), turns, turn, (kept, seed))
     return words.T if transposed else words
