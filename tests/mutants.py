@@ -22,8 +22,19 @@ NEEDED = ("jdrop", "tests", "docs", "README.md", "pyproject.toml")
 TIMEOUT = 300
 
 WORDS = "core/test_words.py::test_every_kind_of_key[jit]"
-DRAW = "core/test_draw.py"
 STREAM = "core/test_stream.py"
+LAYOUT = "core/test_stream.py::test_layout"
+SCHEDULE = "core/test_draw.py::test_every_schedule_draws_the_same_words"
+ONE_PAIR = SCHEDULE + "[0.5]"
+EIGHT_PAIRS = SCHEDULE + "[0.100006103515625]"
+OTHERS = "core/test_draw.py::test_schedules_of_other_platforms_draw_the_same_words"
+LAST_OUTER = "core/test_limits.py::test_last_counters[outer]"
+LAST_ROWS = "core/test_limits.py::test_last_counters[rows]"
+LAST_COLUMNS = "core/test_limits.py::test_last_counters[columns]"
+BEYOND = "core/test_limits.py::test_beyond_the_counters"
+WITHIN = "core/test_limits.py::test_within_the_counters"
+PARTS = "core/test_oracle.py::test_windows"
+PINNED = "core/test_keys.py::test_pinned"
 CONTRACT = "ops/test_contract.py::"
 PLACES = "ops/test_places.py::test_inside[scan]"
 LAW = CONTRACT + "test_rates_of_every_type_in_one_trace"
@@ -94,54 +105,72 @@ BY_FILE = {
             STREAM,
         ),
         (
-            "batch axis joins the row",
-            "while axis > 1",
-            "while axis > 0",
-            CONTRACT + "test_parts_of_a_batch_get_their_rows",
+            "batch counts among the rows",
+            "is_at_least(math.prod(before[axis:]), BITS,",
+            "is_at_least(math.prod(before), BITS,",
+            LAYOUT,
         ),
         (
-            "rows of 32 elements joined",
-            "math.prod(shape[axis:]) < LANES",
-            "math.prod(shape[axis:]) <= LANES",
-            STREAM,
+            "32 rows are too few",
+            "is_at_least(math.prod(before[axis:]), BITS,",
+            "is_at_least(math.prod(before[axis:]), BITS + 1,",
+            LAYOUT,
+        ),
+        (
+            "longest run of rows",
+            "in range(len(before) - 1, 0, -1)",
+            "in range(1, len(before))",
+            LAYOUT,
+        ),
+        (
+            "batch never among the rows",
+            "return cls((), tuple(before), columns)",
+            "return cls(tuple(before[:1]), tuple(before[1:]), columns)",
+            LAYOUT,
         ),
         (
             "row numbers of several axes",
-            "math.prod(rows[axis + 1 :])",
-            "math.prod(rows[axis:])",
-            DRAW,
+            "math.prod(self.rows[i + 1 :])",
+            "math.prod(self.rows[i:])",
+            LAST_ROWS,
+        ),
+        (
+            "counters swapped",
+            "return index[0] * np.uint32(PAIRS), other",
+            "return other * np.uint32(PAIRS), index[0]",
+            WORDS,
         ),
         (
             "words share counters",
-            "word * np.uint32(PAIRS)",
-            "word * np.uint32(PAIRS // 2)",
-            DRAW,
+            "return index[0] * np.uint32(PAIRS), other",
+            "return index[0] * np.uint32(PAIRS // 2), other",
+            ONE_PAIR,
+        ),
+        (
+            "words numbered in Fortran order",
+            "math.prod(whole[axis + 1 :])",
+            "math.prod(whole[1:axis])",
+            ONE_PAIR,
+        ),
+        (
+            "words numbered in the part",
+            "math.prod(whole[axis + 1 :])",
+            "math.prod(sizes[axis + 1 :])",
+            LAST_COLUMNS,
         ),
         (
             "offset dropped",
-            "index = index + offset",
-            "index = index + offset * np.uint32(0)",
-            PLACES,
+            "iota if start is None else iota + start",
+            "iota",
+            LAST_OUTER,
         ),
     ],
-    "_mask.py": [
+    "_window.py": [
         (
             "offset moves a shared row",
-            "np.uint32(0) if 0 in dims else offset",
-            "offset",
+            "np.uint32(0) if i in dims else n for",
+            "n for",
             CONTRACT + "test_offset_leaves_a_shared_row_alone",
-        ),
-        (
-            "lane shifted",
-            "(words[..., None] >> bit)",
-            "(words[..., None] >> (bit ^ np.uint32(1)))",
-            PLACES,
-        ),
-        (
-            "lanes backwards",
-            "(words[..., None] >> bit)",
-            "(words[..., None] >> (np.uint32(31) - bit))",
-            PLACES,
         ),
         (
             "wrong axis of a broadcast dim",
@@ -149,6 +178,71 @@ BY_FILE = {
             "1 if len(shape) - 1 - axis in dims else size",
             CONTRACT + "test_broadcast_dims_share_a_bit",
         ),
+        (
+            "half a word is aligned",
+            "int(n) * step % BITS == 0",
+            "int(n) * step % (BITS // 2) == 0",
+            ONE_PAIR,
+        ),
+        (
+            "traced offset is aligned",
+            "not is_traced(n) and int(n) * step",
+            "is_traced(n) or int(n) * step",
+            PLACES,
+        ),
+        (
+            "alignment of other axes than rows",
+            "index[len(layout.outer) :]",
+            "index",
+            PARTS,
+        ),
+        (
+            "limit by the last row",
+            "first + shape[0] if shape",
+            "first + shape[0] - 1 if shape",
+            BEYOND,
+        ),
+        (
+            "row numbers wrap",
+            "word = word + i // np.uint32(BITS) * step\n"
+            "        bit = bit + i % np.uint32(BITS) * step",
+            "bit = bit + i * step",
+            LAST_ROWS,
+        ),
+        (
+            "no carry to the first word row",
+            "word + bit // np.uint32(BITS), bit",
+            "word, bit",
+            LAST_ROWS,
+        ),
+        (
+            "last word row not drawn",
+            "last + BITS - 1",
+            "last",
+            ONE_PAIR,
+        ),
+        (
+            "columns of a part from 0 on",
+            "word_row, index[after])",
+            "word_row, None)",
+            LAST_COLUMNS,
+        ),
+        ("rows of this word lost", "return low | high", "return high", ONE_PAIR),
+        ("rows of the next word lost", "return low | high", "return low", ONE_PAIR),
+        (
+            "gathered as if rows were neighbours",
+            "in enumerate(steps):",
+            "in enumerate(layout.steps):",
+            PARTS,
+        ),
+        (
+            "gathered surplus comes first",
+            "(0, count * BITS - bits.shape[-2])",
+            "(count * BITS - bits.shape[-2], 0)",
+            PARTS,
+        ),
+    ],
+    "_mask.py": [
         (
             "scale by the requested rate",
             "keep = 1 - mask.rate.astype(real_dtype(x))",
@@ -194,6 +288,36 @@ BY_FILE = {
             "{abs(axis) % ndim for axis in axes}",
             CONTRACT + "test_broadcast_dims_share_a_bit",
         ),
+        (
+            "long double rounded twice",
+            "np.float32(np.asarray(rate).astype(np.float32))",
+            "np.float32(float(rate))",
+            "core/test_limits.py::test_a_long_double_is_rounded_once",
+        ),
+        (
+            "symbol taken for few rows",
+            "except jax.errors.InconclusiveDimensionOperation:",
+            "except jax.errors.InconclusiveDimensionOperation:\n        return False",
+            CONTRACT + "test_a_size_that_leaves_the_layout_open_names_its_constraint",
+        ),
+        (
+            "window must end before the end",
+            "if end > limit:",
+            "if end >= limit:",
+            LAST_COLUMNS,
+        ),
+        (
+            "last word of the first axis refused",
+            "first > max_first or",
+            "first >= max_first or",
+            WITHIN,
+        ),
+        (
+            "last word of the others refused",
+            "others > max_others:",
+            "others >= max_others:",
+            WITHIN,
+        ),
     ],
     "_draw.py": [
         (
@@ -203,19 +327,84 @@ BY_FILE = {
             WORDS,
         ),
         (
-            "digit order in turns",
-            "pair = (pairs - 1 - i)",
-            "pair = (0 * pairs + i)",
+            "digit order in turns on a CPU",
+            "pair = (count - 1 - i)",
+            "pair = (0 * count + i)",
             WORDS,
         ),
-        ("digit order at once", "in reversed(range(pairs))", "in range(pairs)", DRAW),
+        (
+            "digit order at once on a CPU",
+            "in reversed(range(pairs)):\n            # i",
+            "in range(pairs):\n            # i",
+            EIGHT_PAIRS,
+        ),
+        (
+            "digit order in turns elsewhere",
+            "pair = (np.int32(_stream.PAIRS - 1) - i)",
+            "pair = i",
+            OTHERS,
+        ),
+        (
+            "digit order at once elsewhere",
+            "in reversed(range(pairs)):\n        kept",
+            "in range(pairs):\n        kept",
+            OTHERS,
+        ),
+        (
+            "one block for all turns on a CPU",
+            "counter + pair, other)\n\n        count",
+            "counter, other)\n\n        count",
+            WORDS,
+        ),
+        (
+            "one block at once on a CPU",
+            "counter[None] + pair_axis",
+            "counter[None] + 0 * pair_axis",
+            EIGHT_PAIRS,
+        ),
         ("fold", "(zero & (kept | digit))", "(zero & digit)", WORDS),
         ("loop dissolved", "lax.optimization_barrier(turns)", "turns", MATERIALISED),
         (
             "carry that does not vary",
-            "undrawn | varying",
-            "undrawn",
+            "jnp.uint32) | (varying & np.uint32(0))",
+            "jnp.uint32)",
             SHARD_MAP + "test_shard_map_whose_arguments_vary_or_do_not",
+        ),
+        (
+            "traced rate 1 keeps all",
+            "words if rate.pairs else words & undrawn",
+            "words",
+            OTHERS + "[cuda]",
+        ),
+        (
+            "rows of a word backwards",
+            "_is_set(words[..., None, :], row)",
+            "_is_set(words[..., None, :], ~row)",
+            LAST_COLUMNS,
+        ),
+        (
+            "gathered rows shifted",
+            "_is_set(of_rows, lax.expand_dims(rows, axes))",
+            "_is_set(of_rows, lax.expand_dims(rows + np.uint32(1), axes))",
+            PLACES,
+        ),
+        (
+            "row number not of the word",
+            "(row % np.uint32(_stream.BITS))",
+            "row",
+            LAST_OUTER,
+        ),
+        (
+            "rows of a word backwards by word",
+            "law(_bits(words), lax",
+            "law(_bits(words)[..., ::-1, :], lax",
+            OTHERS + "[tpu]",
+        ),
+        (
+            "by word whatever is shared",
+            "if shape != x.shape or not",
+            "if not",
+            "ops/test_mesh.py::test_sharded_broadcast_axis[auto]",
         ),
     ],
     "_ops/units.py": [
@@ -242,7 +431,7 @@ BY_FILE = {
         (
             "mask drawn twice in backward",
             "y = op.law(noise, *arrays)",
-            "place = shared(arrays[0].shape, dims, offset)\n"
+            "place = shared(arrays[0].shape, dims), start\n"
             "    law = lambda *xs: op.law(op.draw(key, *place, rate), *xs)\n"
             "    y = jax.checkpoint(law)(*arrays)",
             RESIDUAL,
@@ -275,15 +464,15 @@ BY_FILE = {
         ),
         (
             "name and number of one key",
-            "jnp.uint32(part), jnp.uint32(_INTEGER)",
-            "jnp.uint32(part), jnp.uint32(0)",
-            "core/test_keys.py::test_pinned",
+            "return part, np.uint32(_INTEGER)",
+            "return part, np.uint32(0)",
+            PINNED,
         ),
         (
             "named keys in the domain of words",
             "seed_words(key, KEY_DOMAIN)",
             "seed_words(key, (KEY_DOMAIN[0], 0x70000000))",
-            "core/test_keys.py::test_pinned",
+            PINNED,
         ),
     ],
     "_sharding.py": [

@@ -61,5 +61,5 @@ def test_schedules_of_other_platforms_draw_the_same_words(platform, monkeypatch)
         return branches.get(platform, default)(*operands)
 
     monkeypatch.setattr(lax, "platform_dependent", branch)
-    traced = Rate(jnp.float32(6554 / 2**16), None)
-    assert_draws([(2, 2 * BITS, 8), (63, 3), (2, 5, 7, 3)], [Rate.of(0.1), traced])
+    traced = [Rate(jnp.float32(value), None) for value in (6554 / 2**16, 1)]
+    assert_draws([(2, 2 * BITS, 8), (63, 3), (2, 5, 7, 3)], [Rate.of(0.1), *traced])

@@ -67,6 +67,17 @@ def test_ties_go_to_even(x64):
                     assert realised(number) == expected
 
 
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).nmant < 60, reason="long double is a float64 here"
+)
+def test_a_long_double_is_rounded_once():
+    """Above a tie of float32 by less than a float64 can tell."""
+    below, above = 1 - 2**-9, 1 - 2**-9 + 2**-24
+    rate = np.longdouble(below) + np.longdouble(2**-25 + 2**-60)
+    assert np.float32(float(rate)) == below
+    assert jdrop.sample_mask(KEY, (1,), rate).rate == above
+
+
 @pytest.mark.parametrize(
     "shape", [(3, 70_000), (70_001, 33), (300, 300, 3), (2**20 + 3,)]
 )
