@@ -1,7 +1,8 @@
 # Needs Python 3.11 or newer and make; every target sets up what it uses in $(VENV).
 PYTHON ?= python3
 VENV ?= .venv
-# Passed on to the trainer, as in: make train ARGS="--model cnn --rate 0.25"
+# Passed on, as in: make train ARGS="--model cnn --rate 0.25"
+#                   make compiled ARGS="--only v5e h100"
 ARGS ?=
 # Passed on to pytest; one worker a core of a small machine.
 PYTEST_ARGS ?= -n 2
@@ -13,8 +14,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DELETE_ON_ERROR:
 # Two targets must not install into one environment at a time.
 .NOTPARALLEL:
-.PHONY: help train test test-slow mutants versions lint format format-check typecheck
-.PHONY: check clean
+.PHONY: help train test test-slow mutants versions compiled lint format format-check
+.PHONY: typecheck check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -33,6 +34,9 @@ mutants: $(VENV)/.installed-test ## Break the library on purpose: do the tests n
 
 versions: $(VENV)/.installed-dev ## Run the self-check under other versions of JAX
 	$(BIN)/nox --session versions
+
+compiled: $(VENV)/.installed-dev ## Compile for TPUs and a GPU that need not be there
+	$(BIN)/nox --session compiled -- $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Lint
 	$(BIN)/ruff check .

@@ -136,14 +136,14 @@ BY_FILE = {
         ),
         (
             "counters swapped",
-            "return index[0] * np.uint32(PAIRS), other",
-            "return other * np.uint32(PAIRS), index[0]",
+            "return places[0] * np.uint32(PAIRS), other",
+            "return other * np.uint32(PAIRS), places[0]",
             WORDS,
         ),
         (
             "words share counters",
-            "return index[0] * np.uint32(PAIRS), other",
-            "return index[0] * np.uint32(PAIRS // 2), other",
+            "return places[0] * np.uint32(PAIRS), other",
+            "return places[0] * np.uint32(PAIRS // 2), other",
             ONE_PAIR,
         ),
         (
@@ -155,13 +155,13 @@ BY_FILE = {
         (
             "words numbered in the part",
             "math.prod(whole[axis + 1 :])",
-            "math.prod(sizes[axis + 1 :])",
+            "math.prod([i.size for i in index[axis + 1 :]])",
             LAST_COLUMNS,
         ),
         (
             "offset dropped",
-            "iota if start is None else iota + start",
-            "iota",
+            "i if start is None else i + start",
+            "i",
             LAST_OUTER,
         ),
     ],
@@ -269,8 +269,8 @@ BY_FILE = {
         ),
         (
             "output left in float32",
-            "return y if y.dtype == x.dtype else y.astype(x.dtype)",
-            "return y",
+            "kept, dropped = kept.astype(x.dtype), dropped.astype(x.dtype)",
+            "pass",
             DTYPE,
         ),
         (
@@ -328,14 +328,14 @@ BY_FILE = {
         ),
         (
             "digit order in turns on a CPU",
-            "pair = (count - 1 - i)",
-            "pair = (0 * count + i)",
+            "first = ((turns - 1 - i) *",
+            "first = (i *",
             WORDS,
         ),
         (
             "digit order at once on a CPU",
-            "in reversed(range(pairs)):\n            # i",
-            "in range(pairs):\n            # i",
+            "in reversed(range(group)):",
+            "in range(group):",
             EIGHT_PAIRS,
         ),
         (
@@ -346,24 +346,35 @@ BY_FILE = {
         ),
         (
             "digit order at once elsewhere",
-            "in reversed(range(pairs)):\n        kept",
-            "in range(pairs):\n        kept",
+            "in reversed(range(pairs)):",
+            "in range(pairs):",
             OTHERS,
         ),
         (
             "one block for all turns on a CPU",
-            "counter + pair, other)\n\n        count",
-            "counter, other)\n\n        count",
+            "at = of_pairs[pair] + first",
+            "at = of_pairs[pair]",
             WORDS,
         ),
         (
             "one block at once on a CPU",
-            "counter[None] + pair_axis",
-            "counter[None] + 0 * pair_axis",
+            "at = of_pairs[pair] + first",
+            "at = of_pairs[0] + first",
             EIGHT_PAIRS,
         ),
         ("fold", "(zero & (kept | digit))", "(zero & digit)", WORDS),
-        ("loop dissolved", "lax.optimization_barrier(turns)", "turns", MATERIALISED),
+        (
+            "loop dissolved",
+            "lax.optimization_barrier((turns, jnp.uint32(0)))",
+            "(1, jnp.uint32(0))",
+            MATERIALISED,
+        ),
+        (
+            "words counted along other axes",
+            "number // step % np.uint32(size)",
+            "number // step",
+            OTHERS + "[cuda]",
+        ),
         (
             "carry that does not vary",
             "jnp.uint32) | (varying & np.uint32(0))",
