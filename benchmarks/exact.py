@@ -21,7 +21,7 @@ from benchmarks.contestants import (
     installed,
 )
 from benchmarks.counting import fused_draws, temporary_bytes, text_of
-from benchmarks.ops import COLUMNS, DTYPES, LARGE, ODD, RATES, SIZES
+from benchmarks.ops import COLUMNS, DTYPES, IMAGE_ROWS, LARGE, RATES, SIZES
 from benchmarks.peers.base import Peer
 from benchmarks.table import Row, Settings, row
 
@@ -29,6 +29,8 @@ Shape = tuple[int, ...]
 Block = Callable[[jax.Array, Any], jax.Array]
 
 RATE = 0.1
+# Rows that 32 does not divide, one column, few columns.
+THIN = (IMAGE_ROWS, (2**20, 1), (2**16, 10))
 # Random bits are counted primitive by primitive: the count is exact at any size.
 COUNTED = (64, 512)
 # Residual blocks on 8 sequences of 512 tokens, as in a small transformer.
@@ -38,7 +40,7 @@ BLOCKS, TOKENS, WIDTH, HIDDEN = 4, 4096, 512, 2048
 def run_memory(settings: Settings) -> Iterator[Row]:
     """Reads what jdrop and the peers keep and allocate, with default keys."""
     peers = installed(LIBRARIES[:2] if settings.quick else (*LIBRARIES, TORCH))
-    for shape in (LARGE, ODD):
+    for shape in (LARGE, *THIN):
         for dtype in DTYPES[:1] if settings.quick else DTYPES[:2]:
             yield from residuals(shape, dtype, peers)
     for size in SIZES[:4] if settings.quick else SIZES:

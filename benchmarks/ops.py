@@ -33,8 +33,16 @@ Function = Callable[..., Any]
 RATES = (0.1, 0.25, 0.5)
 DTYPES = ("float32", "bfloat16", "float16")
 LARGE, CACHE, SMALL, IMAGES = (4096, 4096), (1024, 1024), (128, 512), (64, 32, 32, 64)
-# Away from 32 lanes: 4001 is prime, and 2000 is 62.5 words.
-ODD, COLUMNS = (4096, 4001), 2000
+# Few rows and few columns: 100 are no multiple of a vector, 8 rows fill a quarter of a
+# word.
+NARROW, LOW = (128, 100), (8, 4096)
+# As many elements as in the large array, nearly: 4001 is prime, 2000 is 62.5 times 32,
+# and 28 x 28 rows are 24.5 words.
+IMAGE_ROWS = (640, 28, 28, 32)
+UNEVEN = ((4096, 4001), (8192, 2000), IMAGE_ROWS)
+COLUMNS = 2000
+# Calls of a dropout in a program that is compiled as a whole.
+CALLS = 24
 SIZES = [10**n for n in range(4, 10)]
 # The peers are followed as far as they do not take most of the benchmark's time.
 PEER_LIMIT = 10**8
@@ -51,7 +59,9 @@ class Case:
       kind: What is computed: "forward", "gradient" (value and gradient of the sum),
         "pullback" (the output and the pullback of a cotangent), "alpha", "channel" (one
         mask over rows and columns of images), "parts" (the draw and the apply alone),
-        "eager" (forward, dispatched eagerly) or "compile".
+        "eager" (forward, dispatched eagerly), "call" (the same, beside a `fold_in`),
+        "key" (`key_for`, beside it), "compile" (one dropout) or "compile 24 calls",
+        "... rates", "... shapes" (of one rate and shape, or of so many).
       shape: Shape of x.
       dtype: Name of its dtype.
       rate: Probability of dropping.
@@ -63,6 +73,11 @@ class Case:
     dtype: str = "float32"
     rate: float = 0.1
     field: str = "short"
+
+
+FOLD_IN = "jax.random.fold_in"
+# What differs between the calls of a program.
+MANY = ("calls", "rates", "shapes")
 
 
 def _forward(shape: Shape, dtype: str = "float32", field: str = "all") -> list[Case]:
@@ -78,9 +93,11 @@ PLAN = {
         *_forward(LARGE),
         *_forward(LARGE, "bfloat16"),
         *_forward(LARGE, "float16", field="short"),
-        *_forward(ODD, field="short"),
+        *(case for shape in UNEVEN for case in _forward(shape, field="short")),
         *_forward(CACHE),
         *_forward(SMALL),
+        *_forward(NARROW, field="short"),
+        *_forward(LOW, field="short"),
         Case("gradient", field="all"),
         Case("pullback"),
         Case("alpha"),
@@ -95,8 +112,11 @@ PLAN = {
     ],
     ("calls", "warm"): [
         Case("eager", SMALL, field="all"),
+        Case("call", SMALL),
+        Case("key", SMALL),
         Case("compile", rate=0.1),
         Case("compile", rate=0.5),
+        *(Case(f"compile {CALLS} {what}", (256, 512)) for what in MANY),
     ],
     ("growth", "warm"): [
         Case(
@@ -141,14 +161,17 @@ def enough_memory(needed: int, what: object) -> bool:
 def contest(case: Case, settings: Settings) -> Iterator[Row]:
     """Times one case."""
     x = normal(case.shape, case.dtype)
-    entries = _parts(case, x) if case.kind == "parts" else _whole(case, x)
+    entries = ENTRIES.get(case.kind, _whole)(case, x)
     reference, (rounds, turn_seconds) = FLOOR, settings.pace
-    if case.kind in ("eager", "compile"):
+    is_compiled = case.kind.startswith("compile")
+    if case.kind == "eager" or is_compiled:
         flax_is_here = any(entry.name == FLAX for entry in entries)
         reference = FLAX if flax_is_here else JDROP
-    if case.kind == "compile":
+    elif case.kind in ("call", "key"):
+        reference = FOLD_IN
+    if is_compiled:
         turn_seconds = 0
-    if math.prod(case.shape) > PEER_LIMIT:
+    if math.prod(case.shape) > PEER_LIMIT or case.kind.endswith(MANY):
         # They take seconds, and vary less than the ratio they are read for.
         rounds = min(rounds, 3)
     results = compete(entries, reference, rounds, turn_seconds)
@@ -175,27 +198,28 @@ def normal(shape: Shape, dtype: str) -> jax.Array:
 
 
 def _whole(case: Case, x: jax.Array) -> list[Entry]:
-    enter = {"eager": eager, "compile": compiling}.get(case.kind, jitted)
+    enter = {"eager": eager}.get(case.kind, jitted)
+    enter = compiling if case.kind.startswith("compile") else enter
     # The cotangent is read from memory, as the gradient of the layer above is.
     arrays = (x, x + 1) if case.kind == "pullback" else (x,)
     entries = []
     for name, key, function in _functions(case):
         try:
-            entries.append(enter(name, _computed(case.kind, function), key, *arrays))
+            entries.append(enter(name, _computed(case, function), key, *arrays))
         except NotOffered:  # Not every library shares a mask between rows and columns.
             continue
-    with_torch = case.kind != "compile" and case.field != "alone"
+    with_torch = enter is not compiling and case.field != "alone"
     if with_torch and TORCH not in absent():
         entries.append(torch_entry(case.kind, case.shape, case.dtype, case.rate))
     return entries
 
 
 def _functions(case: Case) -> Iterator[tuple[str, jax.Array, Function]]:
-    """The contestants of JAX: name, key, and a function of a key and x."""
-    key, rate = jax.random.key(1), case.rate
-    yield FLOOR, key, floor(rate)
+    """The contestants of JAX: name, key, and a function of a key, x, and a rate."""
+    key, default = jax.random.key(1), case.rate
+    yield FLOOR, key, lambda key, x, rate=default: floor(rate)(key, x)
     if case.kind == "alpha":
-        yield JDROP, key, lambda key, x: jdrop.alpha_dropout(key, x, rate)
+        yield JDROP, key, lambda key, x: jdrop.alpha_dropout(key, x, default)
         return
     options = {"broadcast_dims": (1, 2)} if case.kind == "channel" else {}
     names = {"short": SHORT_LIST, "alone": (JDROP,)}
@@ -204,14 +228,29 @@ def _functions(case: Case) -> Iterator[tuple[str, jax.Array, Function]]:
         names["short"] = (*SHORT_LIST, "flax.linen, rbg")
     for name, key, drop in gather():
         if name in names.get(case.field, (name,)):
-            yield name, key, lambda key, x, drop=drop: drop(key, x, rate, **options)
+            yield (
+                name,
+                key,
+                lambda key, x, rate=default, drop=drop: drop(key, x, rate, **options),
+            )
 
 
-def _computed(kind: str, function: Function) -> Function:
-    """What a case computes with a dropout: its output, or its gradient too."""
-    if kind == "gradient":
+def _computed(case: Case, function: Function) -> Function:
+    """What a case computes with a dropout: an output, its gradient, or many outputs."""
+    if case.kind == "gradient":
         return lambda key, x: jax.value_and_grad(lambda x: function(key, x).sum())(x)
-    if kind == "pullback":
+    if case.kind.endswith(MANY):
+
+        def many(key: Any, x: Any) -> Any:
+            outputs = []
+            for i, own in enumerate(jax.random.split(key, CALLS)):
+                part = x[: len(x) - i] if case.kind.endswith("shapes") else x
+                more = 0.01 * i if case.kind.endswith("rates") else 0
+                outputs.append(function(own, part, case.rate + more))
+            return outputs
+
+        return many
+    if case.kind == "pullback":
 
         def output_and_pullback(key: Any, x: Any, cotangent: Any) -> Any:
             y, pullback = jax.vjp(lambda x: function(key, x), x)
@@ -231,3 +270,21 @@ def _parts(case: Case, x: jax.Array) -> list[Entry]:
         jitted("draw", lambda k: jdrop.sample_mask(k, shape, rate).words, key),
         jitted("apply", jdrop.apply_mask, mask, x),
     ]
+
+
+def _call(case: Case, x: jax.Array) -> list[Entry]:
+    """An eager dropout beside the least that a user does with a key."""
+    key = jax.random.key(1)
+    return [_fold_in(key), eager(JDROP, jdrop.dropout, key, x, case.rate)]
+
+
+def _key(case: Case, x: jax.Array) -> list[Entry]:
+    key, path = jax.random.key(1), ("encoder", "dropout", 17)
+    return [_fold_in(key), eager(JDROP, jdrop.key_for, key, *path)]
+
+
+def _fold_in(key: jax.Array) -> Entry:
+    return eager(FOLD_IN, jax.random.fold_in, key, 17)
+
+
+ENTRIES = {"parts": _parts, "call": _call, "key": _key}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
+from benchmarks.ops import CALLS, MANY
 from benchmarks.table import names
 
 # What tells one contest from another.
@@ -44,19 +45,27 @@ def targets() -> Iterator[Target]:
         ("4096x4096", "bfloat16"): (2.3, 1.5, 1.4),
         # As the even array, and a tenth.
         ("4096x4001", "float32"): (1.65, 1.375, 1.21),
+        ("8192x2000", "float32"): (1.65, 1.375, 1.21),
+        ("640x28x28x32", "float32"): (1.65, 1.375, 1.21),
         ("1024x1024", "float32"): (3.0, math.inf, 1.8),
     }
     for where, limits in forward.items():
         for rate, limit in zip((0.1, 0.25, 0.5), limits, strict=True):
             if limit < math.inf:
                 yield Target("forward", limit, "ops", "forward", *where, rate)
-    for rate in (0.1, 0.25, 0.5):
-        what = "forward, to flax with its best keys"
-        yield Target(what, 1, "ops", "forward", "128x512", rate=rate, to_flax=True)
+    for shape in ("128x512", "128x100", "8x4096"):
+        for rate in (0.1, 0.25, 0.5):
+            what = "forward, to flax with its best keys"
+            yield Target(what, 1, "ops", "forward", shape, rate=rate, to_flax=True)
     yield Target("value and gradient", 1.6, "ops", "gradient")
     yield Target("alpha dropout", 1.8, "ops", "alpha")
     yield Target("one bit a channel", 1.1, "ops", "channel", "64x32x32x64")
     yield Target("eager call, to flax's", 0.5, "calls", "eager", "128x512")
+    yield Target("eager call, to fold_in's", 2, "calls", "call", "128x512")
+    yield Target("key_for, to fold_in", 2, "calls", "key", "128x512")
+    for what in MANY:
+        case, title = f"compile {CALLS} {what}", f"compile time of {CALLS} {what}"
+        yield Target(f"{title}, to flax's", 1.2, "calls", case, "256x512")
     steps = {
         "MLP 784-512-512-10, batch 128": 1.04,
         "MLP 784-256-256-10, batch 256": 1.08,
@@ -64,15 +73,17 @@ def targets() -> Iterator[Target]:
         "CNN 32-64-128, batch 64": 1.02,
     }
     for rate in (0.1, 0.5):
-        yield Target("compile time, to flax's", 1.5, "calls", "compile", rate=rate)
+        yield Target("compile time, to flax's", 1.2, "calls", "compile", rate=rate)
         for case, limit in steps.items():
             what = f"step of {case}, to it without dropout"
             yield Target(what, limit, "train_step", case, "", rate=rate)
     for dtype in ("float32", "bfloat16"):
         # One bit, and a twentieth more where rows do not fill their words.
-        for shape, limit in (("4096x4096", 1 / 8), ("4096x4001", 1.05 / 8)):
+        limits = {"4096x4096": 1, "640x28x28x32": 1.05, "1048576x1": 1, "65536x10": 1}
+        for shape, bits in limits.items():
             what, section = "bytes an element kept", "memory"
-            yield Target(what, limit, section, "residual", shape, dtype, metric="kept")
+            kept = Target(what, bits / 8, section, "residual", shape, dtype)
+            yield kept._replace(metric="kept")
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:

@@ -183,7 +183,9 @@ def tiny(monkeypatch):
             Case("parts", small, rate=rate),
         ],
         ("ops", "fresh"): [Case("forward", small, rate=rate)],
-        ("calls", "warm"): [Case("eager", small, rate=rate)],
+        ("calls", "warm"): [
+            Case(kind, small, rate=rate) for kind in ("eager", "call", "key")
+        ],
         ("growth", "warm"): [Case("forward", small, rate=rate)],
     }
     monkeypatch.setattr(ops, "PLAN", plan)
@@ -194,7 +196,7 @@ def tiny(monkeypatch):
     for module in (ops, exact):
         monkeypatch.setattr(module, "LARGE", small)
     sizes = {"SIZES": [10**4], "BLOCKS": 1, "TOKENS": 4, "WIDTH": 4, "HIDDEN": 8}
-    for name, size in (sizes | {"ODD": (2, 33), "RATE": rate}).items():
+    for name, size in (sizes | {"THIN": [(2, 33)], "RATE": rate}).items():
         monkeypatch.setattr(exact, name, size)
     monkeypatch.setattr(exact, "COUNTED", (2, 64))
 
