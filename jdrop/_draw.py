@@ -217,7 +217,7 @@ def unpack_rows(words: jax.Array, rows: jax.Array) -> jax.Array:
     """One bool an element of the rows of these numbers, in their order."""
     of_rows = jnp.take(words, rows // np.uint32(_stream.BITS), axis=-2, mode="clip")
     axes = (*range(words.ndim - 2), words.ndim - 1)
-    return _is_set(of_rows, lax.expand_dims(rows, axes))
+    return _is_set(of_rows, lax.expand_dims(rows % np.uint32(_stream.BITS), axes))
 
 
 def over_bits(
@@ -268,13 +268,13 @@ def _bits(words: jax.Array) -> jax.Array:
     """One bool an element, of shape (outer..., word rows, 32, columns)."""
     axis = words.ndim - 1
     along = (1,) * axis + (_stream.BITS, 1)
-    row = lax.broadcasted_iota(jnp.uint32, along, axis)
-    return _is_set(words[..., None, :], row)
+    bit = lax.broadcasted_iota(jnp.uint32, along, axis)
+    return _is_set(words[..., None, :], bit)
 
 
-def _is_set(words: jax.Array, row: jax.Array) -> jax.Array:
-    """The bit of a row in a word that holds it."""
-    return (words >> (row % np.uint32(_stream.BITS))) & np.uint32(1) != 0
+def _is_set(words: jax.Array, bit: jax.Array) -> jax.Array:
+    """Whether words have a 1 in a place."""
+    return (words >> bit) & np.uint32(1) != 0
 
 
 def _is_below(size: Any, limit: int) -> bool:

@@ -389,20 +389,20 @@ BY_FILE = {
         ),
         (
             "rows of a word backwards",
-            "_is_set(words[..., None, :], row)",
-            "_is_set(words[..., None, :], ~row)",
+            "_is_set(words[..., None, :], bit)",
+            "_is_set(words[..., None, :], np.uint32(31) - bit)",
             LAST_COLUMNS,
         ),
         (
             "gathered rows shifted",
-            "_is_set(of_rows, lax.expand_dims(rows, axes))",
-            "_is_set(of_rows, lax.expand_dims(rows + np.uint32(1), axes))",
+            "lax.expand_dims(rows % np.uint32(_stream.BITS), axes)",
+            "lax.expand_dims((rows + np.uint32(1)) % np.uint32(_stream.BITS), axes)",
             PLACES,
         ),
         (
             "row number not of the word",
-            "(row % np.uint32(_stream.BITS))",
-            "row",
+            "lax.expand_dims(rows % np.uint32(_stream.BITS), axes)",
+            "lax.expand_dims(rows, axes)",
             LAST_OUTER,
         ),
         (
