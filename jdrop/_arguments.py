@@ -144,7 +144,7 @@ def as_key(key: object) -> jax.Array:
             f"key must be a single key; got a batch of keys of shape {batch}. "
             "Map over a batch with jax.vmap."
         )
-    return jnp.asarray(key)
+    return key if isinstance(key, jax.Array) else jnp.asarray(key)
 
 
 def as_dims(dims: object) -> tuple[int, ...]:
