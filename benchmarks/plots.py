@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from benchmarks import records
 from benchmarks.contestants import NOTHING
@@ -128,6 +129,8 @@ def draw(path: Path, folder: Path) -> list[Path]:
                 figure.supxlabel(source(path), fontsize=8, color="#777777")
                 drawn.append(folder / f"{path.stem}-{name}.png")
                 figure.savefig(drawn[-1])
+                # The few colours of a figure take a third of the room in a palette.
+                Image.open(drawn[-1]).convert("RGB").quantize(64).save(drawn[-1])
                 plt.close(figure)
     return drawn
 

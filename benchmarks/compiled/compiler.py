@@ -39,7 +39,8 @@ def figures(target: str, program: Program) -> dict[str, float]:
             options = {"xla_dump_to": folder, "xla_gpu_autotune_level": 0}
         start = time.process_time()
         compiled = lowered(program, drop, chips).compile(options)
-        found = read(compiled, elements) | {"seconds": time.process_time() - start}
+        seconds = round(time.process_time() - start, 2)
+        found = read(compiled, elements) | {"seconds": seconds}
         if target not in TPUS:
             local = elements // (len(chips) if program.cut else 1)
             found |= gpu_figures(Path(folder), local)
@@ -60,7 +61,7 @@ def gpu_figures(folder: Path, elements: int) -> dict[str, float]:
     codes = {_kernel_name(ptx): ptx for ptx in folder.glob("*.ptx")}
     instructions = sum(n * _instructions(codes[name]) for name, n in kernels.items())
     found = {"kernels": len(kernels), "launches": launches}
-    return found | {"instructions": instructions / elements}
+    return found | {"instructions": round(instructions / elements, 3)}
 
 
 def _kernel_name(ptx: Path) -> str:
