@@ -118,9 +118,9 @@ def sample_mask(
 
     Example:
       >>> import jax, jdrop
-      >>> mask = jdrop.sample_mask(jax.random.key(0), (4, 1000), 0.25)
+      >>> mask = jdrop.sample_mask(jax.random.key(0), (64, 1000), 0.25)
       >>> mask
-      Mask(shape=(4, 1000), rate=0.25, packed in 512 bytes)
+      Mask(shape=(64, 1000), rate=0.25, packed in 8000 bytes)
       >>> print(mask.keep, mask.to_bool().dtype)
       0.75 bool
     """

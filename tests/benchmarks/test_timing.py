@@ -64,7 +64,7 @@ def test_compilation_starts_from_scratch_every_time():
 def test_a_case_computes_what_it_is_called(kind):
     x, cotangent = jnp.arange(1.0, 4.0), jnp.full(3, 2.0)
     arrays = (x, cotangent) if kind == "pullback" else (x,)
-    got = ops._computed(kind, contestants.floor(0.5))(None, *arrays)
+    got = ops._computed(ops.Case(kind), contestants.floor(0.5))(None, *arrays)
     # c = 1 / (1 - 0.5)
     expected = {
         "forward": 2 * x,
@@ -72,6 +72,21 @@ def test_a_case_computes_what_it_is_called(kind):
         "pullback": (2 * x, (2 * cotangent,)),
     }[kind]
     assert jax.tree.all(jax.tree.map(jnp.array_equal, got, expected))
+
+
+@pytest.mark.parametrize("what", ops.MANY)
+def test_many_calls_differ_in_what_the_case_says(what):
+    calls = []
+
+    def drop(key, x, rate):
+        calls.append((x.shape, rate))
+        return x
+
+    case = ops.Case(f"compile {ops.CALLS} {what}", rate=0.1)
+    ops._computed(case, drop)(jax.random.key(0), jnp.ones((64, 2)))
+    assert len(calls) == ops.CALLS
+    alike = {"calls": {(1, 1)}, "rates": {(1, 24)}, "shapes": {(24, 1)}}[what]
+    assert {tuple(len(set(column)) for column in zip(*calls, strict=True))} == alike
 
 
 @pytest.mark.parametrize(
