@@ -38,8 +38,8 @@ def concrete_dropout(
       x: Array of any shape and of a floating-point dtype.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
         traced rate is clamped to [0, 1], and here its derivative is that of y.
-      temperature: How smooth the mask is, a number of 2^-20 or more: 0.1 for dense layers, 2/3
-        for the channels of convolutions in the paper.
+      temperature: How smooth the mask is, a number of 2^-20 or more: in the paper 0.1
+        for dense layers, 2/3 for the channels of convolutions.
       deterministic: True returns x. A bool, concrete or traced.
       broadcast_dims: Axes along which all elements share a z: for a map of
         (batch, height, width, channels), (1, 2) drops channels.
