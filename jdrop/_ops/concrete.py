@@ -130,11 +130,10 @@ def _law(
 ) -> jax.Array:
     wide = real_dtype(x)
     p, t = rate.astype(wide), temperature.astype(wide)
-    u = noise.uniform(x).astype(wide)
     # At both ends the logit has no bound; the values there are limits, selected.
     inside = (p > 0) & (p < 1)
     safe = jnp.where(inside, p, 0.5)
-    logits = jax.scipy.special.logit(safe) + jax.scipy.special.logit(u)
+    logits = jax.scipy.special.logit(safe) + noise.logistic(x).astype(wide)
     factor = jax.nn.sigmoid(-logits / t) / (1 - safe)
     end = jnp.where(p >= 1, 0.0, jnp.where(p <= 0, 1.0, p))
     return times(x, jnp.where(inside, factor, end))

@@ -96,7 +96,7 @@ def test_the_backward_pass_draws_nothing_and_a_checkpoint_draws_again(case, rate
 @each_mask
 def test_vmap_over_keys_draws_for_each(case):
     keys = jax.random.split(KEY, 3)
-    drawn = blocks(lambda x: jax.vmap(lambda key: case.op(key, x, 0.5))(keys))
+    drawn = blocks(lambda x: jax.vmap(lambda key: case(key, x, 0.5))(keys))
     # Scalars are not counted, but three seeds are an array: at most two blocks each.
     seeds = drawn - 3 * blocks(lambda x: case(KEY, x, 0.5))
     assert 0 <= seeds <= 3 * 2

@@ -9,7 +9,9 @@ import numpy as np
 import oracle
 import pytest
 from cases import (
+    ALPHA,
     DROPOUT,
+    GAUSSIAN,
     KEY,
     TYPICAL,
     assert_equation,
@@ -42,11 +44,14 @@ def drop(x, key=KEY):
     return jdrop.dropout(key, x, RATE)
 
 
+MASKS = (DROPOUT, ALPHA)
+
+
 @jax.jit
 def values_and_products(key, x):
     """What each op gives, and the product of its slope and x."""
     for_all = []
-    for case in TYPICAL:
+    for case in MASKS:
         y, pullback = jax.vjp(functools.partial(case, key, rate=RATE), x)
         for_all.append((y, *pullback(x)))
     return for_all
@@ -74,10 +79,27 @@ def test_the_same_without_a_word_between_devices(kind, sizes, spec):
         assert not collectives(program)
         parts = np.prod(SHAPE) // np.prod(x.sharding.shard_shape(SHAPE))
         assert words_drawn(program) == WORDS // parts
-        for case, (y, product) in zip(TYPICAL, program(KEY, x), strict=True):
+        for case, (y, product) in zip(MASKS, program(KEY, x), strict=True):
             for result in (y, product):
                 assert result.sharding.is_equivalent_to(x.sharding, 3)
             assert_equation(case, y, X, RATE, slope=np.asarray(product) / X)
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@pytest.mark.parametrize("shape", [SHAPE, (8, 200, 6)])
+def test_each_device_draws_the_noise_of_its_elements(kind, shape):
+    mesh = make_mesh((4, 2), kind)
+    x = np.resize(X, shape)
+    with jax.set_mesh(mesh):
+        placed = place(x, mesh, P("a", "b"))
+        drop = jax.jit(lambda x: jax.vjp(functools.partial(GAUSSIAN, KEY), x)[1](x))
+        program = drop.lower(placed).compile()
+        assert not collectives(program)
+        assert words_drawn(program) == np.prod(shape) // 8
+        [product] = program(placed)
+        assert product.sharding.is_equivalent_to(placed.sharding, 3)
+    # The law is linear in x.
+    assert_equation(GAUSSIAN, product, x)
 
 
 @pytest.mark.parametrize("kind", KINDS)
