@@ -79,16 +79,23 @@ def as_rate(rate: object) -> np.float32 | jax.Array:
     return np.float32(np.asarray(rate).astype(np.float32))
 
 
-def as_deterministic(deterministic: object) -> bool | jax.Array:
-    """Returns `deterministic`, as a bool if it is concrete; raises if it is no bool."""
-    if isinstance(deterministic, bool | np.bool_):
+def as_deterministic(deterministic: Any) -> bool | jax.Array:
+    """Returns `deterministic`, as a bool if it is concrete; raises unless it is one.
+
+    A concrete 0 or 1 of any type is one, as in Flax.
+    """
+    is_scalar = (_is_bool(deterministic) or _is_real(deterministic)) and (
+        np.ndim(deterministic) == 0
+    )
+    if is_scalar and is_traced(deterministic):
+        if _is_bool(deterministic):
+            return deterministic
+    # NumPy compares it: within a jit, JAX would trace that.
+    elif is_scalar and np.asarray(deterministic) in (0, 1):
         return bool(deterministic)
-    if isinstance(deterministic, jax.Array):
-        if deterministic.dtype == bool and deterministic.ndim == 0:
-            return deterministic if is_traced(deterministic) else bool(deterministic)
     raise TypeError(
-        "deterministic is one bool: True returns x, False drops; got "
-        f"{_describe(deterministic)}. Pass deterministic=not training."
+        "deterministic is one bool, or a concrete 0 or 1: True returns x, False drops; "
+        f"got {_describe(deterministic)}. Pass deterministic=not training."
     )
 
 
@@ -338,6 +345,10 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_bool(value: object) -> bool:
+    return value.dtype == bool if _is_array(value) else isinstance(value, bool)
+
+
 def _is_real(value: Any) -> TypeGuard[Any]:
     if _is_array(value) and jnp.issubdtype(value.dtype, jnp.floating):
         return True
@@ -347,7 +358,11 @@ def _is_real(value: Any) -> TypeGuard[Any]:
 def _describe(value: object) -> str:
     """A short name for a value: its type, and what it holds if that is short."""
     if isinstance(value, jax.Array | np.ndarray):
-        return f"an array of dtype {value.dtype} and shape {value.shape}"
+        known = "a traced" if is_traced(value) else "an"
+        # The dtype of a key is not NumPy's.
+        if known == "an" and value.ndim == 0 and isinstance(value.dtype, np.dtype):
+            return _shorten(repr(value))
+        return f"{known} array of dtype {value.dtype} and shape {value.shape}"
     return f"{type(value).__name__} {_shorten(repr(value))}"
 
 

@@ -48,7 +48,9 @@ TYPE_ERRORS = [
     ({"rate": None}, "got NoneType None"),
     ({"rate": 0.5j}, "got complex 0.5j"),
     ({"deterministic": None}, "got NoneType None. Pass deterministic=not training"),
-    ({"deterministic": 1}, "got int 1"),
+    ({"deterministic": 2}, "one bool, or a concrete 0 or 1: .* got int 2. Pass"),
+    ({"deterministic": "no"}, "got str 'no'. Pass deterministic=not training"),
+    ({"deterministic": np.array(2)}, r"got array\(2\). Pass"),
     ({"deterministic": ONE_BOOL}, r"an array of dtype bool and shape \(1,\)"),
     ({"x": jnp.arange(3)}, "must be floating-point; got dtype int32. Cast it first"),
     ({"x": jnp.arange(3), "rate": 0}, "dtype int32"),
@@ -83,6 +85,8 @@ def test_traced_values_are_trusted_but_not_their_kind(case):
         jax.jit(lambda rate: call(case, rate=rate))(True)
     with pytest.raises(TypeError, match="key is needed"):
         jax.jit(lambda off: call(case, None, deterministic=off))(True)
+    with pytest.raises(TypeError, match="got a traced array of dtype int32"):
+        jax.jit(lambda off: call(case, deterministic=off))(1)
 
 
 @each_case

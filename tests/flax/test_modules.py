@@ -73,6 +73,14 @@ def test_no_key_is_asked_for_where_the_mask_is_known(cls, function, drop):
 
 
 @each_module
+def test_mode_may_be_a_concrete_0_or_1(cls, function, drop):
+    for mode in (1, 0, 1.0, np.array(True), np.array(0), jnp.int32(1)):
+        y = drop(cls, KEY, X, 0.5, deterministic=mode)
+        expected = function(KEY, X, 0.5, deterministic=bool(mode))
+        np.testing.assert_array_equal(y, expected)
+
+
+@each_module
 def test_mode_and_rate_may_be_traced(cls, function, drop):
     traces = []
 
