@@ -53,10 +53,16 @@ def key_first(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+# What a rate may lie beyond 0 or 1 and still round to it, to the 32 digits that the
+# stream has: Python's floats let a schedule end at -5.6e-17.
+_BEYOND = 2**-33
+
+
 def as_rate(rate: object) -> np.float32 | jax.Array:
     """Returns `rate` in float32 if it is a number, so that all numbers share a trace.
 
-    Raises unless it is a real scalar which, if concrete, lies in [0, 1].
+    Raises unless it is a real scalar which, if concrete, lies in [0, 1] or rounds to an
+    end of it.
     """
     kind = "rate is the probability of dropping: one real number in [0, 1]"
     if not _is_real(rate):
@@ -70,7 +76,7 @@ def as_rate(rate: object) -> np.float32 | jax.Array:
         return rate
     # An integer may be too large for a float, and is compared as it is.
     number = rate if isinstance(rate, int) else float(rate)
-    if not 0 <= number <= 1:
+    if not -_BEYOND <= number <= 1 + _BEYOND:
         raise ValueError(
             f"{kind}; got {_shorten(str(number))}. "
             "0 keeps everything, 1 drops everything."

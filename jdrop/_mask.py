@@ -91,7 +91,8 @@ def sample_mask(
       shape: Shape of the array that the mask is for.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. It
         is rounded to `Mask.rate`: by at most 2^-17 in [2^-8, 1 - 2^-8], and by at most
-        0.5 % of itself down to 2^-24. A traced rate is clamped to [0, 1].
+        0.5 % of itself down to 2^-24. A traced rate is clamped to [0, 1], and so is a
+        concrete one that is off by rounding: by at most 2^-33.
       broadcast_dims: Axes along which all elements share a bit. The mask has size 1
         there: it is the mask of the shape with 1 in these places.
       offset: Index in the whole batch of the first row along axis 0, an integer,

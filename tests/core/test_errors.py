@@ -23,6 +23,9 @@ LEGACY = jax.random.PRNGKey(0)
 VALUE_ERRORS = [
     ({"rate": -0.5}, r"in \[0, 1\]; got -0.5"),
     ({"rate": 1.5}, r"in \[0, 1\]; got 1.5"),
+    ({"rate": -1e-3}, "got -0.001"),
+    ({"rate": np.nextafter(-(2**-33), -1)}, "got -1.16.*e-10"),
+    ({"rate": np.nextafter(1 + 2**-33, 2)}, "got 1.00000000011"),
     ({"rate": 1.5, "deterministic": True}, "got 1.5"),
     ({"rate": jnp.float32(2)}, "got 2.0"),
     ({"rate": np.float64(2)}, "got 2.0"),
