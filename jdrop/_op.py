@@ -55,7 +55,7 @@ def apply(
     op: Op,
     key: Key,
     arrays: tuple[ArrayLike, ...],
-    rate: ArrayLike,
+    rate: ArrayLike | None,
     *,
     deterministic: bool | jax.Array,
     broadcast_dims: Any = (),
@@ -68,7 +68,7 @@ def apply(
       key: A single key, or a function that makes it. It is asked for, and consumed,
         only where the result depends on one.
       arrays: What the law takes. The noise is drawn for the shape of the first.
-      rate: Probability of dropping.
+      rate: Probability of dropping. None will do where the arrays are left alone.
       deterministic: Whether to leave the arrays alone.
       broadcast_dims: Axes along which all elements share their noise.
       offset: Index of the first row along axis 0.
@@ -77,8 +77,10 @@ def apply(
       An array of the shape, dtype and placement of the first array.
     """
     given = [as_input(op.name, x, complex_ok=op.complex_ok) for x in arrays]
-    realised = Rate.of(as_rate(rate))
     mode = as_deterministic(deterministic)
+    if rate is None and mode is True and op.at_rest is _first:
+        rate = 0
+    realised = Rate.of(as_rate(rate))
     dims = as_axes(broadcast_dims, given[0].ndim)
     start = Start.of(offset, given[0].shape, dims, None)
     if mode is True or is_known(realised.value, 0):

@@ -100,6 +100,13 @@ def test_mode_of_the_call_comes_first():
     np.testing.assert_array_equal(overridden, dropped)
 
 
+@SWAPS
+def test_no_rate_is_needed_at_rest(dropout):
+    assert dropout(None, deterministic=True)(X) is X
+    with pytest.raises(TypeError):
+        dropout(None)(X, rngs=KEY)
+
+
 class Network(nnx.Module):
     """A network as it is written for Flax."""
 

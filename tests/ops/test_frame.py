@@ -133,6 +133,14 @@ def test_a_rate_that_rounds_to_an_end_is_that_end(beyond):
     assert jdrop.sample_mask(KEY, SHAPE, 1 + beyond).rate == 1
 
 
+def test_no_rate_is_needed_where_the_arrays_are_left_alone():
+    assert run(DROPOUT, X, rate=None, deterministic=True) is X
+    with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
+        run(ZONEOUT, X, Y, rate=None, deterministic=True)
+    with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
+        jax.jit(lambda rest: run(DROPOUT, X, rate=None, deterministic=rest))(True)
+
+
 def test_a_traced_rate_or_mode_asks_for_the_key():
     def key():
         return KEY
