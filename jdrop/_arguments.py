@@ -160,15 +160,17 @@ def as_key(key: object) -> jax.Array:
     return key if isinstance(key, jax.Array) else jnp.asarray(key)
 
 
-def as_dims(dims: object) -> tuple[int, ...]:
+def as_dims(dims: Any) -> tuple[int, ...]:
     """Returns `broadcast_dims` as a tuple; raises unless it holds integers."""
-    if not isinstance(dims, Collection | np.ndarray) or isinstance(dims, str):
+    is_collection = isinstance(dims, Collection) and not isinstance(dims, str)
+    if _is_array(dims):
+        is_collection = np.ndim(dims) == 1
+    if not is_collection or not all(_is_one_integer(dim) for dim in dims):
+        remedy = f"({dims},)" if _is_one_integer(dims) else "(0, 1)"
         raise TypeError(
-            "broadcast_dims is a sequence of axes that share a mask; got "
-            f"{_describe(dims)}. Pass a tuple such as ({dims},)."
+            "broadcast_dims holds integers, the axes that share a mask; got "
+            f"{_describe(dims)}. Pass a tuple such as {remedy}."
         )
-    if not all(_is_integer(dim) for dim in dims):
-        raise TypeError(f"broadcast_dims holds integers; got {_describe(dims)}.")
     return tuple(operator.index(dim) for dim in dims)
 
 
@@ -277,7 +279,7 @@ def _as_part(part: Any) -> bytes | np.uint32 | jax.Array:
                 f"{_PATH}, and its strings are hashed as UTF-8; got {ascii(part)}, "
                 "which has no such form. Take out its lone surrogates."
             ) from None
-    if not _is_integer(part) or np.ndim(part) != 0:
+    if not _is_one_integer(part):
         raise TypeError(f"{_PATH}; got {_describe(part)}. Use its name or number.")
     if not is_traced(part) and not 0 <= int(part) < 2**32:
         raise ValueError(
@@ -349,6 +351,10 @@ def _is_integer(value: object) -> bool:
     if _is_array(value):
         return jnp.issubdtype(value.dtype, jnp.integer)
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_one_integer(value: Any) -> bool:
+    return _is_integer(value) and np.ndim(value) == 0
 
 
 def _is_bool(value: object) -> bool:

@@ -66,7 +66,9 @@ TYPE_ERRORS = [
     ({"key": 0}, "got int 0. Make a key with"),
     ({"key": jnp.ones(3, jnp.uint32)}, "1, 2 or 4 uint32"),
     ({"broadcast_dims": 1}, r"got int 1. Pass a tuple such as \(1,\)"),
-    ({"broadcast_dims": (0.5,)}, "holds integers; got tuple"),
+    ({"broadcast_dims": np.array(1)}, r"got array\(1\). Pass a tuple such as \(1,\)"),
+    ({"broadcast_dims": None}, r"got NoneType None. Pass a tuple such as \(0, 1\)"),
+    ({"broadcast_dims": (0.5,)}, r"holds integers, .*; got tuple \(0.5,\). Pass a"),
     ({"offset": 1.0}, "an integer; got float 1.0"),
     ({"offset": (0, 1)}, r"one integer; got tuple \(0, 1\). .* within=shape"),
 ]

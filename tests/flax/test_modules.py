@@ -40,7 +40,7 @@ each_module = pytest.mark.parametrize(("cls", "function", "drop"), MODULES)
 
 
 @each_module
-@pytest.mark.parametrize("dims", [(), (0,), [-1], (0, 1), np.array([1])])
+@pytest.mark.parametrize("dims", [(), {0}, [-1], (0, 1), np.array([1])])
 @pytest.mark.parametrize("rate", [0.5, 0.1])
 def test_module_equals_function_bit_for_bit(cls, function, drop, rate, dims):
     y = drop(cls, KEY, X, rate, broadcast_dims=dims, deterministic=False)
@@ -105,7 +105,7 @@ def test_mode_and_rate_may_be_traced(cls, function, drop):
         ((np.float32(1.25),), ValueError, r"in \[0, 1\]; got 1.25"),
         (("0.5",), TypeError, "one real number in .*; got str '0.5'"),
         ((0.5, 1), TypeError, r"got int 1. Pass a tuple such as \(1,\)"),
-        ((0.5, (0.5,)), TypeError, "broadcast_dims holds integers; got tuple"),
+        ((0.5, (0.5,)), TypeError, "broadcast_dims holds integers.* got tuple"),
     ],
 )
 def test_wrong_fields_fail_at_construction(cls, function, drop, fields, error, message):
