@@ -11,7 +11,7 @@ from typing import ClassVar
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._flax import NEEDS_FLAX, check_fields
+from jdrop._flax import NEEDS_FLAX, by_name, check_fields
 from jdrop._ops import units
 
 try:
@@ -30,6 +30,7 @@ class _Module(nnx.Module):
 
     _function: ClassVar[Callable[..., jax.Array]]
 
+    @by_name
     def __init__(
         self,
         rate: ArrayLike,
@@ -72,6 +73,7 @@ class _Module(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
+    @by_name
     def __call__(
         self,
         inputs: ArrayLike,

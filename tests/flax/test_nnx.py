@@ -78,6 +78,13 @@ def test_missing_keys_and_modes_fail():
         Dropout(0.5)(X, rngs=0)
 
 
+def test_all_but_the_first_argument_is_passed_by_name():
+    with pytest.raises(TypeError, match=r"^Dropout .* rngs by name; got 2 .* rngs=\."):
+        Dropout(0.5, nnx.Rngs(0))
+    with pytest.raises(TypeError, match="^Dropout takes inputs by position, .*got 2"):
+        Dropout(0.5)(X, nnx.Rngs(0))
+
+
 @pytest.mark.parametrize(
     ("rate", "deterministic"), [(0.5, True), (0.0, False), (1.0, False), (1.5, False)]
 )
