@@ -3,6 +3,11 @@
 Functions take a key first and consume it:
 
 - `dropout`, `alpha_dropout`: drop single units.
+- `feature_dropout`, `feature_alpha_dropout`: drop whole channels.
+- `drop_path`, `drop_path_rates`: drop the branches of residual blocks.
+- `gaussian_dropout`, `gaussian_noise`: noise in place of a mask.
+- `concrete_dropout`, `concrete_regulariser`: a rate that is learned.
+- `zoneout`: units of a recurrent network that keep their state for a step.
 - `sample_mask`, `apply_mask`, `Mask`: the packed mask, to hold or to share.
 - `key_for`: a key for a layer, a step, a micro-batch, by name.
 
@@ -12,7 +17,12 @@ Functions take a key first and consume it:
 
 from jdrop._keys import key_for
 from jdrop._mask import Mask, apply_mask, sample_mask
-from jdrop._ops.units import alpha_dropout, dropout
+from jdrop._ops.alpha import alpha_dropout, feature_alpha_dropout
+from jdrop._ops.concrete import concrete_dropout, concrete_regulariser
+from jdrop._ops.features import drop_path, drop_path_rates, feature_dropout
+from jdrop._ops.noise import gaussian_dropout, gaussian_noise
+from jdrop._ops.recurrent import zoneout
+from jdrop._ops.units import dropout
 from jdrop._stream import STREAM
 
 __all__ = [
@@ -20,8 +30,17 @@ __all__ = [
     "Mask",
     "alpha_dropout",
     "apply_mask",
+    "concrete_dropout",
+    "concrete_regulariser",
+    "drop_path",
+    "drop_path_rates",
     "dropout",
+    "feature_alpha_dropout",
+    "feature_dropout",
+    "gaussian_dropout",
+    "gaussian_noise",
     "key_for",
     "sample_mask",
+    "zoneout",
 ]
 __version__ = "0.1.0.dev0"

@@ -6,8 +6,9 @@ What is concrete is checked; what is traced is trusted.
 
 import functools
 import inspect
+import math
 import operator
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import jax
@@ -186,6 +187,72 @@ def as_axes(dims: object, ndim: int) -> tuple[int, ...]:
     return tuple(sorted({axis % ndim for axis in axes}))
 
 
+def as_axis(name: str, axis: object, ndim: int) -> int:
+    """Returns an axis counted from the front; raises if it is not one of x."""
+    if not _is_integer(axis) or np.ndim(axis) != 0:
+        raise TypeError(f"{name} is one axis of x, an integer; got {_describe(axis)}.")
+    index = operator.index(axis)  # type: ignore[arg-type]
+    if not -ndim <= index < ndim:
+        raise ValueError(
+            f"{name} must be an axis of x, which has {ndim} dimensions; got {index}. "
+            f"Axes run from {-ndim} to {ndim - 1}."
+        )
+    return index % ndim
+
+
+def all_axes_but(ndim: int, **named: object) -> tuple[int, ...]:
+    """The axes of x that are not named; None names none, and no two name one."""
+    axes = {
+        name: as_axis(name, axis, ndim)
+        for name, axis in named.items()
+        if axis is not None
+    }
+    if len(set(axes.values())) < len(axes):
+        raise ValueError(
+            f"{' and '.join(axes)} must be different axes of x, which has {ndim} "
+            f"dimensions; got {' and '.join(str(named[name]) for name in axes)}. An "
+            "axis that x does not have is said as None."
+        )
+    return tuple(axis for axis in range(ndim) if axis not in axes.values())
+
+
+def as_number(
+    name: str, number: object, least: float, most: float = math.inf
+) -> np.float32 | jax.Array:
+    """Returns a number in float32 if it is concrete.
+
+    Raises unless it is a real scalar which, if concrete, is finite and in a range.
+    """
+    kind = f"{name} is one real number in [{least}, {most}]"
+    kind = kind.replace("inf]", "inf)").replace("[-inf", "(-inf")
+    if not _is_real(number):
+        raise TypeError(f"{kind}; got {_describe(number)}.")
+    if np.ndim(number) != 0:
+        raise ValueError(f"{kind}; got an array of shape {np.shape(number)}.")
+    if is_traced(number):
+        return number
+    if not (least <= number <= most and math.isfinite(number)):
+        raise ValueError(f"{kind}; got {_shorten(str(number))}.")
+    return np.float32(number)
+
+
+def as_choice(name: str, choice: object, choices: Sequence[str]) -> str:
+    """Returns a word that says how; raises unless it is one of those there are."""
+    if isinstance(choice, str) and choice in choices:
+        return choice
+    one_of = " or ".join(repr(word) for word in choices)
+    raise ValueError(f"{name} is {one_of}; got {_shorten(repr(choice))}.")
+
+
+def as_count(name: str, count: Any, least: int = 1) -> int:
+    """Returns a number of things as an int; raises unless it is one, and enough."""
+    if not _is_integer(count) or np.ndim(count) != 0 or is_traced(count):
+        raise TypeError(f"{name} is a static integer; got {_describe(count)}.")
+    if operator.index(count) < least:
+        raise ValueError(f"{name} is {least} or more; got {_shorten(str(count))}.")
+    return operator.index(count)
+
+
 def as_offset(offset: Any, shape: tuple[int, ...]) -> tuple[np.uint32 | jax.Array, ...]:
     """Returns `offset` as the indices of leading axes, in uint32: one, or none.
 
@@ -322,6 +389,22 @@ def check_mask(mask: Any, words_shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"a mask of shape {mask.shape} has words of shape {words_shape}; got "
             f"{np.shape(mask.words)}. Map over a batch of masks with jax.vmap."
+        )
+
+
+def check_same(name: str, x: Any, previous: Any) -> None:
+    """Raises unless two states are of one shape and one dtype."""
+    shapes = np.shape(x), np.shape(previous)
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name} chooses between two states of one shape; got x of shape "
+            f"{shapes[0]} and previous of shape {shapes[1]}."
+        )
+    dtypes = jnp.result_type(x), jnp.result_type(previous)
+    if dtypes[0] != dtypes[1]:
+        raise TypeError(
+            f"{name} chooses between two states of one dtype; got x of dtype "
+            f"{dtypes[0]} and previous of dtype {dtypes[1]}. Cast one of them first."
         )
 
 

@@ -221,41 +221,44 @@ def unpack_rows(words: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def over_bits(
-    law: Callable[[jax.Array, jax.Array], jax.Array],
+    law: Callable[..., jax.Array],
     words: jax.Array,
     layout: Layout,
     shape: tuple[int, ...],
     x: jax.Array,
+    *others: jax.Array,
 ) -> jax.Array:
     """Applies a law of each element and its bit.
 
     Args:
-      law: Takes bools and an array of the same shape, or one that they broadcast to,
-        and returns an array like that.
+      law: Takes bools and arrays of the same shape, or of one that they broadcast to,
+        and returns an array like these.
       words: The packed words of a mask.
       layout: Their layout.
       shape: The shape of the mask, which broadcasts to that of x.
       x: Array.
+      *others: More arrays of the shape of x.
 
     Returns:
       An array like x.
     """
 
-    def by_element(words: jax.Array, x: jax.Array) -> jax.Array:
-        return law(placed_like(x, unpack(words, layout).reshape(shape)), x)
+    def by_element(words: jax.Array, *arrays: jax.Array) -> jax.Array:
+        return law(placed_like(x, unpack(words, layout).reshape(shape)), *arrays)
 
-    def by_word(words: jax.Array, x: jax.Array) -> jax.Array:
+    def by_word(words: jax.Array, *arrays: jax.Array) -> jax.Array:
         blocks = (*layout.words[:-1], _stream.BITS, layout.columns)
         # Without the barrier the reshape moves to the bits, which are then written out,
         # 32 times the size of the words.
-        return law(_bits(words), lax.optimization_barrier(x.reshape(blocks))).reshape(
-            shape
-        )
+        arrays = lax.optimization_barrier(tuple(y.reshape(blocks) for y in arrays))
+        return law(_bits(words), *arrays).reshape(shape)
 
     # Of a reshape JAX cannot tell the placement, where types hold it.
     if shape != x.shape or not _divides(layout) or is_explicit(x):
-        return by_element(words, x)
-    y: jax.Array = lax.platform_dependent(words, x, tpu=by_word, default=by_element)
+        return by_element(words, x, *others)
+    y: jax.Array = lax.platform_dependent(
+        words, x, *others, tpu=by_word, default=by_element
+    )
     return y
 
 

@@ -204,7 +204,7 @@ def select(
     @jax.checkpoint
     def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
         def law(bits: jax.Array, x: jax.Array) -> jax.Array:
-            wide = x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+            wide = widened(x)
             # full_like carries the weak type of x, which a scalar's own would replace.
             scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
             kept = wide * scale + shift[0] if shift else wide * scale
@@ -220,8 +220,26 @@ def select(
     return pick(mask.words, x, *scalars)
 
 
+def choose(mask: Mask, x: jax.Array, other: jax.Array) -> jax.Array:
+    """The one select between two arrays: x where the mask keeps, the other elsewhere.
+
+    The packed words are all that a backward pass holds.
+    """
+
+    @jax.checkpoint
+    def pick(words: jax.Array, *arrays: jax.Array) -> jax.Array:
+        return over_bits(jnp.where, words, mask.layout, mask.shape, *arrays)
+
+    return pick(mask.words, x, other)
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """Returns x in the precision of a law: its own, but at least float32."""
+    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+
+
 def real_dtype(x: jax.Array) -> np.dtype:
-    """The dtype in which the scalars of a law meet x: its own, but at least float32."""
+    """The dtype of the real scalars of a law: of the precision of `widened(x)`."""
     info = jnp.finfo(x.dtype)
     return info.dtype if info.bits >= 32 else np.dtype(np.float32)
 

@@ -36,11 +36,10 @@ class Op:
       name: The name of its function, for messages.
       law: The equation. `law(noise, *arrays)` returns an array like the first of them.
         It may differentiate by each: a rate whose gradient is wanted is one of them.
-      draw: What is random. `draw(key, shape, start, rate)` returns the noise: a mask,
-        what is derived from a mask, or other values of the stream. The key is None
-        where the rate is known to be 1.
-      at_rest: What is returned where nothing is random: `at_rest(rate, *arrays)`, by
-        default the first array itself.
+      draw: What is random. `draw(key, shape, start, rate)` returns the noise: a `Mask`,
+        or a `Noise`. The key is None where the rate is known to be 1.
+      at_rest: What `deterministic` gives: `at_rest(rate, *arrays)`, by default the
+        first array itself, which rate 0 gives in any case.
       complex_ok: Whether the law makes sense for complex arrays.
     """
 
@@ -59,6 +58,7 @@ def apply(
     *,
     deterministic: bool | jax.Array,
     broadcast_dims: Any = (),
+    shape: tuple[int, ...] | None = None,
     offset: ArrayLike = 0,
 ) -> jax.Array:
     """Returns the law of an op with fresh noise, or what it is at rest.
@@ -67,10 +67,11 @@ def apply(
       op: The op.
       key: A single key, or a function that makes it. It is asked for, and consumed,
         only where the result depends on one.
-      arrays: What the law takes. The noise is drawn for the shape of the first.
+      arrays: What the law takes. Those with axes are of the shape of the first.
       rate: Probability of dropping. None will do where the arrays are left alone.
       deterministic: Whether to leave the arrays alone.
       broadcast_dims: Axes along which all elements share their noise.
+      shape: Shape of the noise before it is shared, by default that of the first array.
       offset: Index of the first row along axis 0.
 
     Returns:
@@ -82,36 +83,40 @@ def apply(
         rate = 0
     realised = Rate.of(as_rate(rate))
     dims = as_axes(broadcast_dims, given[0].ndim)
-    start = Start.of(offset, given[0].shape, dims, None)
-    if mode is True or is_known(realised.value, 0):
+    shape = given[0].shape if shape is None else shape
+    start = Start.of(offset, shape, dims, None)
+    if is_known(realised.value, 0):
+        return given[0]
+    if mode is True:
         return op.at_rest(realised.value, *given)
     is_at_rest = None if mode is False else mode
     if is_known(realised.value, 1):
         key = None
     else:
         key = consume(key() if callable(key) else key)
-    return _draw_and_apply(op, dims, given, key, realised, is_at_rest, start)
+    noise = shared(shape, dims)
+    return _draw_and_apply(op, noise, given, key, realised, is_at_rest, start)
 
 
-@functools.partial(jax.jit, static_argnames=("op", "dims"))
+@functools.partial(jax.jit, static_argnames=("op", "shape"))
 def _draw_and_apply(
-    op: Op, dims: tuple[int, ...], arrays: list[jax.Array], *others: Any
+    op: Op, shape: tuple[int, ...], arrays: list[jax.Array], *others: Any
 ) -> jax.Array:
     """The part of `apply` that is one compiled program, placed like the first array."""
-    run = functools.partial(_run, op, dims)
+    run = functools.partial(_run, op, shape)
     return sharded_like(arrays[0], run)(arrays, *others)
 
 
 def _run(
     op: Op,
-    dims: tuple[int, ...],
+    shape: tuple[int, ...],
     arrays: list[jax.Array],
     key: jax.Array | None,
     rate: Rate,
     is_at_rest: jax.Array | None,
     start: Start,
 ) -> jax.Array:
-    noise = op.draw(key, shared(arrays[0].shape, dims), start, rate)
+    noise = op.draw(key, shape, start, rate)
     y = op.law(noise, *arrays)
     if is_at_rest is None:
         return y

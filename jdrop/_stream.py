@@ -47,9 +47,10 @@ _PARITY = 0x1BD11BDA
 ROUNDS = 20
 """Rounds of the cipher: what its authors recommend."""
 
-# ASCII "jdro" and "p", "k": what a user's key is absorbed into, for packed words and
-# for keys by name, so that neither seed is a block that `jax.random` computes.
+# ASCII "jdro" and "p", "n", "k": what a user's key is absorbed into, for packed words,
+# for noise and for keys by name, so that no seed is a block that `jax.random` computes.
 WORDS_DOMAIN = (0x6A64726F, 0x70000000)
+NOISE_DOMAIN = (0x6A64726F, 0x6E000000)
 KEY_DOMAIN = (0x6A64726F, 0x6B000000)
 
 

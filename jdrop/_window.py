@@ -22,7 +22,7 @@ from jdrop._arguments import as_offset, as_window, check_size, is_traced
 from jdrop._draw import draw_words, unpack_rows
 from jdrop._stream import BITS, MAX_FIRST, MAX_OTHERS, Layout, Rate
 
-# An index along an axis: a uint32 scalar, or None where it is known to be 0.
+# An index along an axis, in uint32, or None where it is known to be 0.
 Index = ArrayLike | None
 
 
@@ -106,7 +106,7 @@ def draw_part(
     layout = whole.resized(shape)
     lead, after = len(whole.outer), len(whole.outer) + len(whole.rows)
     index = [*start.index, *[None] * (after + 1 - len(start.index))]
-    word_row, bit = _first_row(index[lead:after], whole.steps)
+    word_row, bit = row_places(index[lead:after], whole.steps)
     shift = None if start.is_aligned else bit
     last = sum((n - 1) * step for n, step in zip(layout.rows, whole.steps, strict=True))
     touched = (last if shift is None else last + BITS - 1) // BITS + 1
@@ -118,18 +118,11 @@ def draw_part(
     return words if shift is None else _shift_rows(words, layout, shift), layout
 
 
-def _check_counters(layout: Layout, end: Any) -> None:
-    """Raises unless the stream has counters for the words up to an end along axis 0."""
-    if not layout.outer:
-        end = -(-end * math.prod(layout.rows[1:]) // BITS)
-    check_size(end, math.prod(layout.words[1:]), MAX_FIRST, MAX_OTHERS)
-
-
-def _first_row(index: Sequence[Index], steps: Sequence[int]) -> tuple[Index, Index]:
-    """The word row and the bit in it of the first row of a part.
+def row_places(index: Sequence[Index], steps: Sequence[int]) -> tuple[Index, Index]:
+    """The word rows of rows, and their bits in them.
 
     Args:
-      index: First index along each row axis.
+      index: Index along each row axis: scalars, or arrays that broadcast.
       steps: Rows from one index along the axis to the next, 31 at most.
 
     Returns:
@@ -146,6 +139,13 @@ def _first_row(index: Sequence[Index], steps: Sequence[int]) -> tuple[Index, Ind
         word = word + i // np.uint32(BITS) * step
         bit = bit + i % np.uint32(BITS) * step
     return word + bit // np.uint32(BITS), bit % np.uint32(BITS)
+
+
+def _check_counters(layout: Layout, end: Any) -> None:
+    """Raises unless the stream has counters for the words up to an end along axis 0."""
+    if not layout.outer:
+        end = -(-end * math.prod(layout.rows[1:]) // BITS)
+    check_size(end, math.prod(layout.words[1:]), MAX_FIRST, MAX_OTHERS)
 
 
 def _shift_rows(words: jax.Array, layout: Layout, shift: ArrayLike) -> jax.Array:

@@ -22,7 +22,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jdrop._flax import NEEDS_FLAX, check_fields
-from jdrop._ops import units
+from jdrop._ops import alpha, units
 
 try:
     import flax.linen as nn
@@ -106,4 +106,4 @@ class AlphaDropout(_Module):
       mean 0.00, variance 1.00
     """
 
-    _function = staticmethod(units.alpha_dropout)
+    _function = staticmethod(alpha.alpha_dropout)

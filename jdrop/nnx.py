@@ -12,7 +12,7 @@ import jax
 from jax.typing import ArrayLike
 
 from jdrop._flax import NEEDS_FLAX, by_name, check_fields
-from jdrop._ops import units
+from jdrop._ops import alpha, units
 
 try:
     from flax import nnx
@@ -177,4 +177,4 @@ class AlphaDropout(_Module):
       mean 0.00, variance 1.00
     """
 
-    _function = staticmethod(units.alpha_dropout)
+    _function = staticmethod(alpha.alpha_dropout)

@@ -3,16 +3,11 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, key_first
-from jdrop._mask import Mask, real_dtype, scale_kept, select
+from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
-
-# The constants of SELU. Klambauer et al. 2017, section 2.
-_ALPHA = 1.6732632423543772848
-_LAMBDA = 1.0507009873554804934
 
 
 @key_first
@@ -81,82 +76,4 @@ def dropout(
     )
 
 
-@key_first
-def alpha_dropout(
-    key: Key,
-    x: ArrayLike,
-    rate: ArrayLike,
-    *,
-    deterministic: bool | jax.Array = False,
-    broadcast_dims: Sequence[int] = (),
-    offset: ArrayLike = 0,
-) -> jax.Array:
-    """Dropout for self-normalising networks: drops to SELU's saturation value.
-
-    y = a * (m * x + (1 - m) * alpha') + b, with m ~ Bernoulli(q), q = 1 - p the keep
-    probability and p the rate, alpha' = -1.7580993408473766,
-    a = (q * (1 + p * alpha'^2))^(-1/2) and b = -a * p * alpha'. An x of mean 0 and
-    variance 1 gives a y of mean 0 and variance 1.
-
-    p is the realised rate (see `sample_mask`), so both moments are exact however the
-    rate was rounded. Use it after `jax.nn.selu` with LeCun normal weights.
-
-    Args:
-      key: One `jax.random` key of any implementation, or a legacy uint32 key. It is
-        consumed. Or a function that returns one, and is called only where the mask
-        depends on a key; None will do where it does not: `deterministic`, rate 0 or 1.
-      x: Array of any shape and of a floating-point dtype.
-      rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
-        traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero.
-      deterministic: True returns x. A bool, concrete or traced.
-      broadcast_dims: Axes along which all elements share a bit.
-      offset: Index in the whole batch of the first row of x along axis 0, an integer,
-        concrete or traced, for micro-batches and shards.
-
-    Returns:
-      An array of the shape, dtype and sharding of x. A dropped NaN or inf is the
-      dropped value, with gradient 0. At rate 0 it is x itself; at rate 1 it is the
-      limit, zeros.
-
-    Raises:
-      ValueError: If a concrete rate is outside [0, 1] or NaN, if a batch of keys is
-        given, if an axis is not of x, or if rows beyond the limits of the stream are
-        asked for by size or offset.
-      TypeError: If x is of a complex, integer or bool dtype, if the key is missing, or
-        if another argument is of the wrong kind.
-
-    References:
-      Klambauer, Unterthiner, Mayr and Hochreiter, 2017. Self-normalizing neural
-      networks. https://arxiv.org/abs/1706.02515
-
-    Example:
-      >>> import jax, jax.numpy as jnp, jdrop
-      >>> x = jax.random.normal(jax.random.key(0), (1000, 1000))
-      >>> y = jdrop.alpha_dropout(jax.random.key(1), x, 0.1)
-      >>> print(f"mean {abs(y.mean()):.2f}, variance {y.var():.2f}")
-      mean 0.00, variance 1.00
-    """
-    return apply(
-        _ALPHA_DROPOUT,
-        key,
-        (x,),
-        rate,
-        deterministic=deterministic,
-        broadcast_dims=broadcast_dims,
-        offset=offset,
-    )
-
-
-def _alpha_law(mask: Mask, x: jax.Array) -> jax.Array:
-    p = mask.rate.astype(real_dtype(x))
-    q = 1 - p
-    saturation = -_LAMBDA * _ALPHA
-    # At rate 1 an infinite a would make a NaN gradient, though nothing is kept.
-    a = jnp.where(q == 0, 0 * q, 1 / jnp.sqrt(q * (1 + p * saturation**2)))
-    b = -a * p * saturation
-    # a * alpha' + b with the factor q taken out.
-    return select(mask, x, a, b, a * saturation * q)
-
-
 _DROPOUT = Op("dropout", scale_kept, complex_ok=True)
-_ALPHA_DROPOUT = Op("alpha_dropout", _alpha_law)
