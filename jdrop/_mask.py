@@ -179,9 +179,10 @@ def draw_mask(
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
     """`apply_mask` after its checks: x / keep where kept, 0 elsewhere."""
     keep = 1 - mask.rate.astype(real_dtype(x))
-    nothing = jnp.zeros_like(keep)
-    # At rate 1 an infinite scale would make a NaN gradient, though nothing is kept.
-    return select(mask, x, jnp.where(keep == 0, nothing, 1 / keep), None, nothing)
+    # At rate 1 nothing is kept, and any finite scale will do: an infinite one makes a
+    # NaN gradient, and checkify reports a division by zero even where it is unused.
+    scale = 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep)
+    return select(mask, x, scale, None, jnp.zeros_like(keep))
 
 
 def select(

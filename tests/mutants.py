@@ -251,8 +251,8 @@ BY_FILE = {
         ),
         (
             "rate 1 scaled",
-            "jnp.where(keep == 0, nothing, 1 / keep)",
-            "1 / keep",
+            "jnp.where(keep == 0, jnp.ones_like(keep), keep)",
+            "keep",
             TRACED_ENDS,
         ),
         (

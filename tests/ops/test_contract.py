@@ -17,6 +17,7 @@ from cases import (
     kept,
     key_words,
 )
+from jax.experimental import checkify
 
 pytestmark = each_case
 
@@ -130,6 +131,19 @@ def test_rate_one_is_zeros_with_zero_gradient(case, rate, key):
     assert y.shape == x.shape and y.dtype == x.dtype
     for zeros in (y, *pullback(jnp.ones_like(x))):
         np.testing.assert_array_equal(zeros, 0)
+
+
+def test_checkify_has_no_floating_point_error_to_report(case):
+    def slopes(x, traced):
+        return [
+            jax.value_and_grad(lambda x, rate=rate: run(case, x=x, rate=rate).sum())(x)
+            for rate in (1, traced)
+        ]
+
+    checked = jax.jit(checkify.checkify(slopes, errors=checkify.float_checks))
+    for rate in (0.0, RATE, 1.0):
+        error, _ = checked(X, rate)
+        assert error.get() is None, rate
 
 
 def test_traced_rates_are_clamped_and_nan_gives_nan(case):
