@@ -7,6 +7,7 @@ Functions take a key first and consume it:
 - `drop_path`, `drop_path_rates`: drop the branches of residual blocks.
 - `gaussian_dropout`, `gaussian_noise`: noise in place of a mask.
 - `concrete_dropout`, `concrete_regulariser`: a rate that is learned.
+- `drop_connect`: drop weights, in a tree of parameters.
 - `zoneout`: units of a recurrent network that keep their state for a step.
 - `sample_mask`, `apply_mask`, `Mask`: the packed mask, to hold or to share.
 - `key_for`: a key for a layer, a step, a micro-batch, by name.
@@ -23,6 +24,7 @@ from jdrop._ops.features import drop_path, drop_path_rates, feature_dropout
 from jdrop._ops.noise import gaussian_dropout, gaussian_noise
 from jdrop._ops.recurrent import zoneout
 from jdrop._ops.units import dropout
+from jdrop._ops.weights import drop_connect
 from jdrop._stream import STREAM
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "apply_mask",
     "concrete_dropout",
     "concrete_regulariser",
+    "drop_connect",
     "drop_path",
     "drop_path_rates",
     "dropout",

@@ -187,11 +187,11 @@ def as_axes(dims: object, ndim: int) -> tuple[int, ...]:
     return tuple(sorted({axis % ndim for axis in axes}))
 
 
-def as_axis(name: str, axis: object, ndim: int) -> int:
+def as_axis(name: str, axis: Any, ndim: int) -> int:
     """Returns an axis counted from the front; raises if it is not one of x."""
     if not _is_integer(axis) or np.ndim(axis) != 0:
         raise TypeError(f"{name} is one axis of x, an integer; got {_describe(axis)}.")
-    index = operator.index(axis)  # type: ignore[arg-type]
+    index = operator.index(axis)
     if not -ndim <= index < ndim:
         raise ValueError(
             f"{name} must be an axis of x, which has {ndim} dimensions; got {index}. "

@@ -95,10 +95,20 @@ def draw_words(
         seed,
         kept,
         cpu=functools.partial(on_cpu, rate.pairs),
-        tpu=functools.partial(without_loop, rate.pairs, PAIRS_A_PASS, _along_axes),
+        tpu=functools.partial(without_loop, rate.pairs, PAIRS_A_PASS, along_axes),
         default=functools.partial(without_loop, rate.pairs, _stream.PAIRS, _one_by_one),
     )
     return words if rate.pairs else words & undrawn
+
+
+def along_axes(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
+    """The indices of words, in small arrays, by which a mesh can cut each axis."""
+    index = []
+    for axis, size in enumerate(sizes):
+        along = [1] * len(sizes)
+        along[axis] = size
+        index.append(lax.broadcasted_iota(jnp.uint32, along, axis))
+    return index
 
 
 def _draw_without_loop(
@@ -140,7 +150,7 @@ def _draw_on_cpu(
     kept: jax.Array,
 ) -> jax.Array:
     """For CPUs: some digit pairs in each turn of a loop."""
-    counter, other = counters(_along_axes(kept.shape))
+    counter, other = counters(along_axes(kept.shape))
     # XLA vectorises along the last axis. Where that is short, the first one takes its
     # place while the words are drawn.
     transposed = _is_below(kept.shape[-1], SHORT_ROW)
@@ -174,20 +184,10 @@ def _draw_on_cpu(
     return words.T if transposed else words
 
 
-def _along_axes(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
-    """The indices of words, in small arrays, by which a mesh can cut each axis."""
-    index = []
-    for axis, size in enumerate(sizes):
-        along = [1] * len(sizes)
-        along[axis] = size
-        index.append(lax.broadcasted_iota(jnp.uint32, along, axis))
-    return index
-
-
 def _one_by_one(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
     """The same of each word by its number: of small arrays a GPU gets small kernels."""
     if not _is_below(math.prod(sizes), 2**32):
-        return _along_axes(sizes)
+        return along_axes(sizes)
     number = lax.iota(jnp.uint32, math.prod(sizes)).reshape(sizes)
     index = []
     for axis, size in enumerate(sizes):

@@ -2,43 +2,67 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
+import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import as_dims, as_rate
+from jdrop._arguments import as_axis, as_choice, as_dims, as_number, as_rate
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 NEEDS_FLAX = 'needs Flax, which could not be imported: pip install "flax>=0.11"'
 
+_ANY_AXIS = 2**31
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "rate": as_rate,
+    "stddev": functools.partial(as_number, "stddev", least=0),
+    "broadcast_dims": as_dims,
+    "channel_axis": functools.partial(as_axis, "channel_axis", ndim=_ANY_AXIS),
+    "mode": functools.partial(as_choice, "mode", choices=("sample", "batch")),
+}
 
-def check_fields(rate: ArrayLike | None, broadcast_dims: object) -> tuple[int, ...]:
-    """Raises as the function of a module would; returns the axes, of any array.
+
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Raises as the function of a module would, as far as it can tell without x.
 
     A rate of None is left to the call, which may be deterministic.
     """
-    if rate is not None:
-        as_rate(rate)
-    return as_dims(broadcast_dims)
+    for name, value in fields.items():
+        if name in _CHECKS and not (name == "rate" and value is None):
+            _CHECKS[name](value)
+
+
+def first_logit(rate: ArrayLike) -> jax.Array:
+    """What a learned rate begins with: a number whose sigmoid is the rate."""
+    return jax.scipy.special.logit(jnp.asarray(as_rate(rate), jnp.float32))
 
 
 def by_name(method: Callable[P, R]) -> Callable[P, R]:
     """Makes a method say which of its arguments are passed by name alone."""
-    parameters = inspect.signature(method).parameters.values()
-    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    placed = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if len(args) > 1 + len(placed):
-            raise TypeError(
-                f"{type(args[0]).__name__} takes {' and '.join(placed)} by position, "
-                f"as in Flax, and {', '.join(named)} by name; got {len(args) - 1} "
-                f"arguments by position. Pass {named[-1]}=..., for one."
-            )
+        if len(args) > 2:
+            check_positions(type(args[0]), method, args[1:])
         return method(*args, **kwargs)
 
     return call
+
+
+def check_positions(
+    cls: type, method: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    """Raises if a method of a class gets more by position than it takes, as in Flax."""
+    parameters = inspect.signature(method).parameters.values()
+    placed = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    if len(args) > len(placed):
+        named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        raise TypeError(
+            f"{cls.__name__} takes {' and '.join(placed)} by position, as in Flax, and "
+            f"{', '.join(named)} by name; got {len(args)} arguments by position. Pass "
+            f"{named[-1]}=..., for one."
+        )

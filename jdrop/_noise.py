@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jdrop import _stream
+from jdrop._draw import along_axes
 from jdrop._mask import widened
 from jdrop._sharding import placed_like
 from jdrop._stream import Layout, Rate
@@ -58,20 +59,17 @@ class Noise:
         """The uint32 word of each element, of shape (outer..., rows..., columns)."""
         layout = Layout.of(self.shape)
         sizes = (*layout.outer, *layout.rows, layout.columns)
-        index: list[Any] = []
-        for axis, size in enumerate(sizes):
-            along = [1] * len(sizes)
-            along[axis] = size
-            index.append(lax.broadcasted_iota(jnp.uint32, along, axis))
+        index: list[Any] = list(along_axes(sizes))
         for axis, first in enumerate(self.start.index):
             index[axis] = index[axis] if first is None else index[axis] + first
         lead = len(layout.outer)
         word_row, bit = row_places(index[lead:-1], layout.steps)
         places = (*index[:lead], word_row, index[-1])
         counter, other = _stream.counters(places, [None] * len(places), layout.words)
-        pair, is_second = bit // np.uint32(2), bit % np.uint32(2) == 1
-        first, second = _stream.threefry2x32(*self.seed, counter + pair, other)
-        return jnp.where(is_second, second, first)
+        bit = jnp.asarray(bit)
+        block = counter + bit // np.uint32(2)
+        first, second = _stream.threefry2x32(self.seed[0], self.seed[1], block, other)
+        return jnp.where(bit % np.uint32(2) == 0, first, second)
 
 
 def times(x: jax.Array, factor: jax.Array) -> jax.Array:

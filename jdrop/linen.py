@@ -1,10 +1,9 @@
 """Flax linen modules: fields, mode and key around one call of a function.
 
-They take what `flax.linen.Dropout` takes, so a model migrates by search and replace.
-Each refers to its function, which says what is computed. Their fields:
+`Dropout` takes what `flax.linen.Dropout` takes, so a model migrates by search and
+replace. Each module refers to its function, which says what is computed and what its
+fields mean, and has these two besides:
 
-- `rate`: Probability of dropping, one real number in [0, 1], concrete or traced.
-- `broadcast_dims`: Axes along which all elements share a bit of the mask.
 - `deterministic`: True returns the input. A bool, concrete or traced; None leaves it to
   the call.
 - `rng_collection`: Name of the collection that keys are drawn from. Where `apply` is
@@ -13,67 +12,100 @@ Each refers to its function, which says what is computed. Their fields:
 
 A rate outside [0, 1] or NaN is a ValueError, and any other field of the wrong kind a
 TypeError, when the module is made.
+
+Example:
+  >>> import flax.linen as nn
+  >>> import jax, jax.numpy as jnp, jdrop.linen
+  >>> class Block(nn.Module):
+  ...     @nn.compact
+  ...     def __call__(self, x, training):
+  ...         y = jdrop.linen.Dropout(0.1, deterministic=not training)(nn.Dense(8)(x))
+  ...         return x + jdrop.linen.DropPath(0.2, deterministic=not training)(y)
+  >>> x, (key, other) = jnp.ones((4, 8)), jax.random.split(jax.random.key(0))
+  >>> params = Block().init(key, x, training=False)
+  >>> Block().apply(params, x, training=True, rngs={"dropout": other}).shape
+  (4, 8)
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._flax import NEEDS_FLAX, check_fields
-from jdrop._ops import alpha, units
+from jdrop._flax import NEEDS_FLAX, check_fields, first_logit
+from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
 
 try:
     import flax.linen as nn
 except ModuleNotFoundError as error:
     raise ImportError(f"jdrop.linen {NEEDS_FLAX}") from error
 
-__all__ = ["AlphaDropout", "Dropout"]
+__all__ = [
+    "AlphaDropout",
+    "ConcreteDropout",
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "FeatureAlphaDropout",
+    "FeatureDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Zoneout",
+]
+
+Flag = bool | jax.Array | None
 
 
 class _Module(nn.Module):
     """A function of a key and an input, with the key that Flax hands out."""
 
-    rate: ArrayLike
-    broadcast_dims: Sequence[int] = ()
-    deterministic: bool | jax.Array | None = None
-    rng_collection: str = "dropout"
-
-    _function: ClassVar[Callable[..., jax.Array]]
+    _function: ClassVar[Callable[..., Any]]
 
     def __post_init__(self) -> None:
-        check_fields(self.rate, self.broadcast_dims)
+        check_fields(vars(self))
         super().__post_init__()
 
     def __call__(
         self,
         inputs: ArrayLike,
-        deterministic: bool | jax.Array | None = None,
+        deterministic: Flag = None,
         rng: jax.Array | None = None,
-    ) -> jax.Array:
+    ) -> Any:
         """Calls the function of the module.
 
         Args:
-          inputs: Array of any shape, of a dtype that the function takes.
-          deterministic: True returns the input. Given here or as a field, not both.
+          inputs: What the function takes after the key.
+          deterministic: What the function takes. Given here or as a field, not both.
           rng: One key, which is consumed. By default `make_rng` makes it.
 
         Returns:
-          An array of the shape and dtype of the input.
+          What the function returns.
 
         Raises:
           ValueError: If `deterministic` is given twice or not at all.
           flax.errors.InvalidRngError: If a key is needed and `apply` was given none.
         """
+        return self._call((inputs,), deterministic, rng)
+
+    def _call(
+        self,
+        inputs: tuple[Any, ...],
+        deterministic: Flag,
+        rng: jax.Array | None,
+        **replaced: Any,
+    ) -> Any:
+        own = {"deterministic", "rng_collection", "parent", "name"}
+        names = (field.name for field in dataclasses.fields(self))
+        fields = {name: getattr(self, name) for name in names if name not in own}
         return type(self)._function(
             lambda: self.make_rng(self.rng_collection) if rng is None else rng,
-            inputs,
-            self.rate,
+            *inputs,
             deterministic=nn.merge_param(
                 "deterministic", self.deterministic, deterministic
             ),
-            broadcast_dims=self.broadcast_dims,
+            **fields | replaced,
         )
 
 
@@ -91,19 +123,130 @@ class Dropout(_Module):
       True
     """
 
+    rate: ArrayLike
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
     _function = staticmethod(units.dropout)
 
 
 class AlphaDropout(_Module):
-    """`jdrop.alpha_dropout` as a module: keeps mean 0 and variance 1.
+    """`jdrop.alpha_dropout` as a module: keeps SELU's mean and variance."""
 
-    Example:
-      >>> import jax, jdrop.linen
-      >>> module = jdrop.linen.AlphaDropout(0.1, deterministic=False)
-      >>> x = jax.random.normal(jax.random.key(0), (1000, 1000))
-      >>> y = module.apply({}, x, rngs={"dropout": jax.random.key(1)})
-      >>> print(f"mean {abs(y.mean()):.2f}, variance {y.var():.2f}")
-      mean 0.00, variance 1.00
+    rate: ArrayLike
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    mean: ArrayLike = 0
+    variance: ArrayLike = 1
+    _function = staticmethod(alpha.alpha_dropout)
+
+
+class FeatureDropout(_Module):
+    """`jdrop.feature_dropout` as a module: drops whole channels."""
+
+    rate: ArrayLike
+    channel_axis: int = -1
+    batch_axis: int | None = 0
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(features.feature_dropout)
+
+
+class FeatureAlphaDropout(_Module):
+    """`jdrop.feature_alpha_dropout` as a module: alpha dropout of whole channels."""
+
+    rate: ArrayLike
+    channel_axis: int = -1
+    batch_axis: int | None = 0
+    mean: ArrayLike = 0
+    variance: ArrayLike = 1
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(alpha.feature_alpha_dropout)
+
+
+class DropPath(_Module):
+    """`jdrop.drop_path` as a module: drops the branch of a residual block."""
+
+    rate: ArrayLike
+    mode: str = "sample"
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(features.drop_path)
+
+
+class DropConnect(_Module):
+    """`jdrop.drop_connect` as a module: drops weights of a tree of parameters."""
+
+    rate: ArrayLike
+    where: Callable[[str], bool] | None = None
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(weights.drop_connect)
+
+
+class GaussianDropout(_Module):
+    """`jdrop.gaussian_dropout` as a module: multiplies by noise of mean 1."""
+
+    rate: ArrayLike
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(noise.gaussian_dropout)
+
+
+class GaussianNoise(_Module):
+    """`jdrop.gaussian_noise` as a module: adds noise of mean 0."""
+
+    stddev: ArrayLike
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(noise.gaussian_noise)
+
+
+class Zoneout(_Module):
+    """`jdrop.zoneout` as a module: units keep their state for a step."""
+
+    rate: ArrayLike
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(recurrent.zoneout)
+
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: ArrayLike,
+        previous: ArrayLike,
+        deterministic: Flag = None,
+        rng: jax.Array | None = None,
+    ) -> jax.Array:
+        """Calls the function, as other modules do; `previous` is the state before."""
+        return self._call((inputs, previous), deterministic, rng)
+
+
+class ConcreteDropout(_Module):
+    """`jdrop.concrete_dropout` as a module: it learns its rate.
+
+    `rate` is where it begins. The parameter is `logit`, whose sigmoid is the rate.
     """
 
-    _function = staticmethod(alpha.alpha_dropout)
+    rate: ArrayLike
+    broadcast_dims: Sequence[int] = ()
+    temperature: ArrayLike = 0.1
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(concrete.concrete_dropout)
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        deterministic: Flag = None,
+        rng: jax.Array | None = None,
+    ) -> jax.Array:
+        """Calls the function at the learned rate, as other modules do."""
+        logit = self.param("logit", lambda key: first_logit(self.rate))
+        rate = jax.nn.sigmoid(logit)
+        return self._call((inputs,), deterministic, rng, rate=rate)

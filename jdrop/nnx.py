@@ -1,70 +1,76 @@
 """Flax nnx modules: attributes, mode and keys around one call of a function.
 
-They take what `flax.nnx.Dropout` takes, so a model migrates by search and replace. Each
-refers to its function, which says what is computed. `model.train()` and `model.eval()`
-switch them on and off.
+`Dropout` takes what `flax.nnx.Dropout` takes, so a model migrates by search and
+replace. Each module refers to its function, which says what is computed and what its
+other attributes mean; to schedule a rate, pass an array and set the attribute at each
+step. `model.train()` and `model.eval()` switch them on and off. All have these besides:
+
+- `deterministic`: True returns the input. A bool, concrete or traced; None leaves it to
+  the call.
+- `rng_collection`: Name of the stream of `rngs` that keys are drawn from.
+- `rngs`: Where keys come from. A module forks a stream of its own; without one, each
+  call must be given `rngs`. A key is drawn only where the mask depends on one: neither
+  at rest nor at rate 1.
+
+A rate outside [0, 1] or NaN is a ValueError, and any other argument of the wrong kind a
+TypeError, when the module is made.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Self, cast
 
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._flax import NEEDS_FLAX, by_name, check_fields
-from jdrop._ops import alpha, units
+from jdrop._arguments import as_dims
+from jdrop._flax import NEEDS_FLAX, by_name, check_fields, check_positions, first_logit
+from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
 
 try:
     from flax import nnx
 except ModuleNotFoundError as error:
     raise ImportError(f"jdrop.nnx {NEEDS_FLAX}") from error
 
-__all__ = ["AlphaDropout", "Dropout"]
+__all__ = [
+    "AlphaDropout",
+    "ConcreteDropout",
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "FeatureAlphaDropout",
+    "FeatureDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Zoneout",
+]
 
 # Where keys come from; a call may also be given one key.
 Keys = nnx.Rngs | nnx.RngStream
+Flag = bool | jax.Array | None
 
 
 class _Module(nnx.Module):
     """A function of a key and an input, with the key that a stream of Flax makes."""
 
-    _function: ClassVar[Callable[..., jax.Array]]
+    _function: ClassVar[Callable[..., Any]]
+    deterministic: Flag
+    rng_collection: str
+    rngs: Keys | None
+    broadcast_dims: Sequence[int]
 
-    @by_name
-    def __init__(
-        self,
-        rate: ArrayLike,
-        *,
-        broadcast_dims: Sequence[int] = (),
-        deterministic: bool | jax.Array | None = False,
-        rng_collection: str = "dropout",
-        rngs: Keys | None = None,
-    ):
-        """Makes the module.
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Makes a module that `__init__` fills; says what it takes by position."""
+        check_positions(cls, cls.__init__, args)
+        return super().__new__(cls)
 
-        Args:
-          rate: Probability of dropping, one real number in [0, 1], concrete or traced.
-            To schedule it, pass an array and set the attribute at each step.
-          broadcast_dims: Axes along which all elements share a bit of the mask.
-          deterministic: True returns the input. A bool, concrete or traced; None leaves
-            it to the call.
-          rng_collection: Name of the stream of `rngs` that keys are drawn from.
-          rngs: Where keys come from. The module forks a stream of its own; without one,
-            each call must be given `rngs`. A key is drawn only where the mask depends
-            on one: neither at rest nor at rate 1.
+    def __post_init__(self) -> None:
+        check_fields(vars(self))
+        if hasattr(self, "broadcast_dims"):
+            self.broadcast_dims = as_dims(self.broadcast_dims)
+        self.rngs = nnx.data(self._own_stream(self.rngs))
 
-        Raises:
-          ValueError: If a concrete rate is outside [0, 1] or NaN.
-          TypeError: If the rate is not a real number, or another argument is of the
-            wrong kind.
-        """
-        self.broadcast_dims = check_fields(rate, broadcast_dims)
-        self.rate = rate
-        self.deterministic = deterministic
-        self.rng_collection = rng_collection
-        self.rngs = nnx.data(self._own_stream(rngs))
-
-    def set_view(self, deterministic: bool | jax.Array | None = None) -> None:
+    def set_view(self, deterministic: Flag = None) -> None:
         """Sets the mode of a view of this module; `nnx.view` calls it.
 
         Args:
@@ -78,33 +84,44 @@ class _Module(nnx.Module):
         self,
         inputs: ArrayLike,
         *,
-        deterministic: bool | jax.Array | None = None,
+        deterministic: Flag = None,
         rngs: Keys | jax.Array | None = None,
-    ) -> jax.Array:
+    ) -> Any:
         """Calls the function of the module.
 
         Args:
-          inputs: Array of any shape, of a dtype that the function takes.
-          deterministic: True returns the input. Overrides the attribute.
+          inputs: What the function takes after the key.
+          deterministic: What the function takes. Overrides the attribute.
           rngs: Where the key comes from, or one key, which is consumed. Overrides the
             stream of the module.
 
         Returns:
-          An array of the shape and dtype of the input.
+          What the function returns.
 
         Raises:
           ValueError: If no mode was given, or if a key is needed and there is none.
           TypeError: If `rngs` is of the wrong kind.
         """
+        return self._call((inputs,), deterministic, rngs)
+
+    def _call(
+        self,
+        inputs: tuple[Any, ...],
+        deterministic: Flag,
+        rngs: Keys | jax.Array | None,
+        **replaced: Any,
+    ) -> Any:
+        own = {"deterministic", "rng_collection", "rngs"}
+        names = (field.name for field in dataclasses.fields(cast(Any, self)))
+        fields = {name: getattr(self, name) for name in names if name not in own}
         return type(self)._function(
             lambda: self._next_key(rngs),
-            inputs,
-            self.rate,
+            *inputs,
             deterministic=self._mode(deterministic),
-            broadcast_dims=self.broadcast_dims,
+            **fields | replaced,
         )
 
-    def _mode(self, deterministic: bool | jax.Array | None) -> bool | jax.Array:
+    def _mode(self, deterministic: Flag) -> bool | jax.Array:
         mode = self.deterministic if deterministic is None else deterministic
         if mode is None:
             raise ValueError(
@@ -147,6 +164,7 @@ class _Module(nnx.Module):
         )
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Dropout(_Module):
     """`jdrop.dropout` as a module: y = m * x / keep, with m ~ Bernoulli(keep).
 
@@ -162,19 +180,165 @@ class Dropout(_Module):
       True
     """
 
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
     _function = staticmethod(units.dropout)
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class AlphaDropout(_Module):
-    """`jdrop.alpha_dropout` as a module: keeps mean 0 and variance 1.
+    """`jdrop.alpha_dropout` as a module: keeps SELU's mean and variance."""
 
-    Example:
-      >>> import jax, jdrop.nnx
-      >>> from flax import nnx
-      >>> module = jdrop.nnx.AlphaDropout(0.1, rngs=nnx.Rngs(0))
-      >>> y = module(jax.random.normal(jax.random.key(1), (1000, 1000)))
-      >>> print(f"mean {abs(y.mean()):.2f}, variance {y.var():.2f}")
-      mean 0.00, variance 1.00
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    broadcast_dims: Sequence[int] = ()
+    mean: ArrayLike = 0
+    variance: ArrayLike = 1
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(alpha.alpha_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class FeatureDropout(_Module):
+    """`jdrop.feature_dropout` as a module: drops whole channels."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    channel_axis: int = -1
+    batch_axis: int | None = 0
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(features.feature_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class FeatureAlphaDropout(_Module):
+    """`jdrop.feature_alpha_dropout` as a module: alpha dropout of whole channels."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    channel_axis: int = -1
+    batch_axis: int | None = 0
+    mean: ArrayLike = 0
+    variance: ArrayLike = 1
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(alpha.feature_alpha_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class DropPath(_Module):
+    """`jdrop.drop_path` as a module: drops the branch of a residual block."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    mode: str = "sample"
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(features.drop_path)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class DropConnect(_Module):
+    """`jdrop.drop_connect` as a module: drops weights of a tree of parameters."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    where: Callable[[str], bool] | None = None
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(weights.drop_connect)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GaussianDropout(_Module):
+    """`jdrop.gaussian_dropout` as a module: multiplies by noise of mean 1."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(noise.gaussian_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class GaussianNoise(_Module):
+    """`jdrop.gaussian_noise` as a module: adds noise of mean 0."""
+
+    stddev: ArrayLike
+    _: dataclasses.KW_ONLY
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(noise.gaussian_noise)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class Zoneout(_Module):
+    """`jdrop.zoneout` as a module: units keep their state for a step."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    broadcast_dims: Sequence[int] = ()
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(recurrent.zoneout)
+
+    @by_name
+    def __call__(  # type: ignore[override]
+        self,
+        inputs: ArrayLike,
+        previous: ArrayLike,
+        *,
+        deterministic: Flag = None,
+        rngs: Keys | jax.Array | None = None,
+    ) -> jax.Array:
+        """Calls the function, as other modules do; `previous` is the state before."""
+        return self._call((inputs, previous), deterministic, rngs)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class ConcreteDropout(_Module):
+    """`jdrop.concrete_dropout` as a module: it learns its rate.
+
+    `rate` is where it begins. The parameter is `logit`, whose sigmoid is the rate.
     """
 
-    _function = staticmethod(alpha.alpha_dropout)
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    broadcast_dims: Sequence[int] = ()
+    temperature: ArrayLike = 0.1
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(concrete.concrete_dropout)
+
+    def __post_init__(self) -> None:  # noqa: D105
+        super().__post_init__()
+        self.logit = nnx.Param(first_logit(self.rate))
+
+    @by_name
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        *,
+        deterministic: Flag = None,
+        rngs: Keys | jax.Array | None = None,
+    ) -> jax.Array:
+        """Calls the function at the learned rate, as other modules do."""
+        rate = jax.nn.sigmoid(self.logit[...])
+        return self._call((inputs,), deterministic, rngs, rate=rate)

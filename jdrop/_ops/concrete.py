@@ -38,7 +38,7 @@ def concrete_dropout(
       x: Array of any shape and of a floating-point dtype.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
         traced rate is clamped to [0, 1], and here its derivative is that of y.
-      temperature: How smooth the mask is, a number above 0: 0.1 for dense layers, 2/3
+      temperature: How smooth the mask is, a number of 2^-20 or more: 0.1 for dense layers, 2/3
         for the channels of convolutions in the paper.
       deterministic: True returns x. A bool, concrete or traced.
       broadcast_dims: Axes along which all elements share a z: for a map of
@@ -50,7 +50,7 @@ def concrete_dropout(
       1 it is zeros. An inf or NaN in x stays one.
 
     Raises:
-      ValueError: As in `dropout`, or if a concrete temperature is 0 or below.
+      ValueError: As in `dropout`, or if a concrete temperature is below 2^-20.
       TypeError: As in `dropout`, or if x is complex.
 
     References:
@@ -67,7 +67,7 @@ def concrete_dropout(
     return apply(
         _CONCRETE_DROPOUT,
         key,
-        (x, rate, as_number("temperature", temperature, jnp.finfo(jnp.float32).tiny)),
+        (x, rate, as_number("temperature", temperature, 2**-20)),
         rate,
         deterministic=deterministic,
         broadcast_dims=broadcast_dims,
@@ -120,8 +120,8 @@ def concrete_regulariser(
     """
     p = jnp.asarray(as_rate(rate), jnp.float32)
     entropy = jax.scipy.special.entr(p) + jax.scipy.special.entr(1 - p)
-    decay = weight_scale * squared_norm / (1 - p)
-    return decay - dropout_scale * features * entropy
+    decay = jnp.asarray(weight_scale * squared_norm, jnp.float32) / (1 - p)
+    return decay - jnp.asarray(dropout_scale * features, jnp.float32) * entropy
 
 
 @jax.checkpoint

@@ -159,10 +159,8 @@ def drop_path_rates(depth: int, rate: ArrayLike) -> jax.Array | np.ndarray:
       [0.   0.05 0.1  0.15 0.2 ]
     """
     depth = as_count("depth", depth)
-    ladder = (
-        np.linspace(0, 1, depth, dtype=np.float32) if depth > 1 else np.float32([1])
-    )
-    return as_rate(rate) * ladder
+    ladder = np.linspace(1 if depth == 1 else 0, 1, depth, dtype=np.float32)
+    return ladder * as_rate(rate)
 
 
 _FEATURE_DROPOUT = Op("feature_dropout", scale_kept, complex_ok=True)
