@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jdrop import _arguments
 from jdrop._arguments import key_first
-from jdrop._draw import over_bits, unpack
+from jdrop._draw import checkpoint, over_bits, unpack
 from jdrop._keys import consume
 from jdrop._sharding import sharded_like
 from jdrop._stream import Layout, Rate
@@ -165,7 +165,8 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
     x = _arguments.as_input("apply_mask", x, complex_ok=True)
     _arguments.check_mask(mask, mask.layout.words)
     _arguments.check_fits(mask.shape, x.shape)
-    return _apply(mask, x)
+    apply = scale_kept if _arguments.is_in_jet(mask, x) else _apply
+    return apply(mask, x)
 
 
 def draw_mask(
@@ -202,7 +203,7 @@ def select(
     derivative would close forward mode.
     """
 
-    @jax.checkpoint
+    @checkpoint
     def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
         def law(bits: jax.Array, x: jax.Array) -> jax.Array:
             wide = widened(x)
@@ -227,7 +228,7 @@ def choose(mask: Mask, x: jax.Array, other: jax.Array) -> jax.Array:
     The packed words are all that a backward pass holds.
     """
 
-    @jax.checkpoint
+    @checkpoint
     def pick(words: jax.Array, *arrays: jax.Array) -> jax.Array:
         return over_bits(jnp.where, words, mask.layout, mask.shape, *arrays)
 

@@ -15,6 +15,7 @@ from jdrop._arguments import (
     as_deterministic,
     as_input,
     as_rate,
+    is_in_jet,
     is_known,
 )
 from jdrop._keys import consume
@@ -94,8 +95,8 @@ def apply(
         key = None
     else:
         key = consume(key() if callable(key) else key)
-    noise = shared(shape, dims)
-    return _draw_and_apply(op, noise, given, key, realised, is_at_rest, start)
+    run = _run if is_in_jet(given) else _draw_and_apply
+    return run(op, shared(shape, dims), given, key, realised, is_at_rest, start)
 
 
 @functools.partial(jax.jit, static_argnames=("op", "shape"))

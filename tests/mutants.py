@@ -279,7 +279,6 @@ BY_FILE = {
             "(jnp.asarray(value).astype(wide.dtype) for",
             CONTRACT + "test_weak_type_stays",
         ),
-        ("residual kept", "    @jax.checkpoint\n", "", RESIDUAL),
     ],
     "_arguments.py": [
         (
@@ -320,6 +319,7 @@ BY_FILE = {
         ),
     ],
     "_draw.py": [
+        ("residual kept", "jax.checkpoint(law)", "law", RESIDUAL),
         (
             "digit order in a pair",
             "kept = _fold(kept, low, below)\n        return _fold(kept, high,",

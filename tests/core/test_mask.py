@@ -72,3 +72,11 @@ def test_masks_of_a_batch_of_keys():
     y = jax.vmap(jdrop.apply_mask, in_axes=(0, None))(masks, jnp.ones((4, 40)))
     for i, key in enumerate(keys):
         np.testing.assert_array_equal(y[i], jdrop.dropout(key, jnp.ones((4, 40)), 0.5))
+
+
+def test_a_mask_is_applied_in_taylor_mode():
+    jet = pytest.importorskip("jax.experimental.jet").jet
+    mask, x = jdrop.sample_mask(KEY, (32, 40), 0.5), jnp.ones((32, 40))
+    y, (slope,) = jet(lambda x: jdrop.apply_mask(mask, x), (x,), ((x,),))
+    np.testing.assert_array_equal(y, jnp.where(mask.to_bool(), 2.0, 0.0))
+    np.testing.assert_array_equal(slope, y)

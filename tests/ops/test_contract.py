@@ -273,6 +273,17 @@ def test_higher_derivatives(case):
     np.testing.assert_allclose(grad_of_grad, curvature, rtol=1e-5)
 
 
+def test_taylor_mode(case):
+    """jet has rules for few primitives, and a jit may not be given a key in it."""
+    jet = pytest.importorskip("jax.experimental.jet").jet
+    one, zero = jnp.ones_like(X), jnp.zeros_like(X)
+    _, terms = jet(lambda x: run(case, x=x) ** 3, (X,), ((one, zero, zero),))
+    # Every law is affine in x.
+    y, slope = jax.jvp(lambda x: run(case, x=x), (X,), (one,))
+    expected = 3 * slope * y**2, 6 * slope**2 * y, 6 * slope**3
+    np.testing.assert_allclose(terms, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_key_is_used_once(case, legacy):
     with jax.debug_key_reuse(True):
