@@ -25,11 +25,12 @@ from jdrop._window import Start, draw_part, shared
     data_fields=("words", "rate"),
     meta_fields=("shape", "layout"),
 )
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Mask:
     """A dropout mask of one bit per element; a 1 bit is a kept element.
 
     A pytree: it passes through `jax.jit`, `jax.vmap`, `jax.lax.scan` and checkpoints.
+    Two masks are equal if they keep the same places at the same rate.
 
     Attributes:
       words: The packed bits, uint32, of shape (outer..., ceil(rows / 32), columns): 32
@@ -54,6 +55,16 @@ class Mask:
         """The mask unpacked to one bool per element, True where it is kept."""
         _arguments.check_mask(self, self.layout.words)
         return unpack(self.words, self.layout).reshape(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        """Compares concrete masks; surplus bits play no part."""
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return (
+            self.shape == other.shape
+            and bool(self.rate == other.rate)
+            and np.array_equal(self.to_bool(), other.to_bool())
+        )
 
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""

@@ -1,5 +1,7 @@
 """The packed mask as an object: a pytree that can be held, shared and read."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +40,20 @@ def test_keep_is_the_realised_probability():
     mask = jdrop.sample_mask(KEY, (4, 40), 0.1)
     assert float(mask.rate) == 6554 / 65536
     assert float(mask.keep) == np.float32(1) - np.float32(6554 / 65536)
+
+
+def test_equal_masks_keep_the_same_places_at_the_same_rate():
+    mask = jdrop.sample_mask(KEY, (5, 40), 0.5)
+    surplus = mask.words ^ np.uint32(1 << 31)
+    assert mask == dataclasses.replace(mask, words=surplus)
+    assert mask == jdrop.sample_mask(KEY, (5, 40), 0.5)
+    different = [
+        dataclasses.replace(mask, words=mask.words ^ np.uint32(1)),
+        dataclasses.replace(mask, rate=jnp.float32(0.25)),
+        jdrop.sample_mask(KEY, (4, 40), 0.5),
+        mask.to_bool(),
+    ]
+    assert all(mask != other for other in different)
 
 
 def test_repr_says_what_it_is():
