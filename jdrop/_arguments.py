@@ -10,7 +10,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, ParamSpec, TypeGuard, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -395,6 +395,18 @@ def check_size(first: Any, others: Any, max_first: int, max_others: int) -> None
             f"{_shorten(str(first))} and {_shorten(str(others))}. Split the array and "
             "use a key for each part."
         )
+
+
+def refuse_masks(mask: object, x: object) -> NoReturn:
+    """Raises for the arguments of `apply_mask` if they are not a mask and an array."""
+    if _is_array(mask) and _is_bool(mask):
+        remedy = "To apply a bool array, write jnp.where(mask, x / keep, 0)."
+    else:
+        remedy = "Sample a Mask with sample_mask(key, x.shape, rate)."
+    raise TypeError(
+        "apply_mask(mask, x) takes a Mask first, then the array x; got "
+        f"{_describe(mask)} and {_describe(x)}. {remedy}"
+    )
 
 
 def check_mask(mask: Any, words_shape: tuple[int, ...]) -> None:

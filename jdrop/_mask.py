@@ -160,7 +160,7 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: If the mask does not fit x, or is a batch of masks.
-      TypeError: If x is of an integer or bool dtype.
+      TypeError: If x is of an integer or bool dtype, or `mask` is not a `Mask`.
 
     References:
       Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014. Dropout: a
@@ -173,6 +173,8 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
       >>> print(jnp.unique(jdrop.apply_mask(mask, jnp.ones(1000))))
       [0. 2.]
     """
+    if not isinstance(mask, Mask) or isinstance(x, Mask):
+        _arguments.refuse_masks(mask, x)
     x = _arguments.as_input("apply_mask", x, complex_ok=True)
     _arguments.check_mask(mask, mask.layout.words)
     _arguments.check_fits(mask.shape, x.shape)

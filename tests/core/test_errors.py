@@ -171,6 +171,21 @@ def test_mask_that_does_not_fit():
         jdrop.apply_mask(mask, jnp.ones((3, 4), jnp.int32))
 
 
+def test_what_is_no_mask():
+    mask = jdrop.sample_mask(KEY, X.shape, 0.5)
+    law = (
+        r"^apply_mask\(mask, x\) takes a Mask first, then the array x; got an array of "
+    )
+    remedies = {
+        "dtype bool .* jnp.where\\(mask, x / keep, 0\\)": (mask.to_bool(), X),
+        "dtype float32 .* and Mask Mask\\(": (X, mask),
+        "dtype key<fry> .* sample_mask\\(key, x.shape, rate\\)": (KEY, X),
+    }
+    for remedy, arguments in remedies.items():
+        with pytest.raises(TypeError, match=law + remedy):
+            jdrop.apply_mask(*arguments)
+
+
 def test_batch_of_masks():
     keys = jax.random.split(KEY, 2)
     masks = jax.vmap(lambda key: jdrop.sample_mask(key, (3, 4), 0.5))(keys)
