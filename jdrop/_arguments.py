@@ -47,21 +47,24 @@ def is_known(value: Any, constant: float) -> bool:
 
 
 def key_first(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a call that lacks an argument say how the function is called."""
-    required = [
-        parameter.name
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.default is parameter.empty
-    ]
+    """Makes a call of other arguments than it takes say how the function is called."""
+    parameters = inspect.signature(function).parameters
+    required = [n for n, p in parameters.items() if p.default is p.empty]
+    usage = f"{function.__name__}({', '.join(required)})"
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         missing = [name for name in required[len(args) :] if name not in kwargs]
         if missing:
-            usage = f"{function.__name__}({', '.join(required)})"
             raise TypeError(
                 f"{usage} takes the key first, and all of these; got no "
                 f"{' and no '.join(missing)}. Make a key with jax.random.key(seed)."
+            )
+        if len(args) > len(required):
+            options = [n for n in parameters if n not in required]
+            raise TypeError(
+                f"{usage} takes these by position, and all else by name; got "
+                f"{len(args)} by position. Pass {options[0]}=..., for one."
             )
         return function(*args, **kwargs)
 
@@ -122,7 +125,14 @@ def as_deterministic(deterministic: Any) -> bool | jax.Array:
 
 def as_input(name: str, x: Any, *, complex_ok: bool) -> jax.Array:
     """Returns `x` as an array; raises unless it holds floating-point numbers."""
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    if not isinstance(x, jax.Array):
+        try:
+            x = jnp.asarray(x)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name} takes one array x of numbers; got {_describe(x)}. Call it "
+                "once for each array of a structure, with a key for each."
+            ) from None
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -488,4 +498,5 @@ def _describe(value: object) -> str:
 
 
 def _shorten(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= 40 else text[:37] + "..."

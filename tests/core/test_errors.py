@@ -58,6 +58,8 @@ TYPE_ERRORS = [
     ({"x": jnp.arange(3)}, "must be floating-point; got dtype int32. Cast it first"),
     ({"x": jnp.arange(3), "rate": 0}, "dtype int32"),
     ({"x": jnp.ones(3, bool)}, "dtype bool"),
+    ({"x": {"w": X}}, r"takes one array x of numbers; got dict \{'w': .* Call it once"),
+    ({"x": None}, "one array x of numbers; got NoneType None"),
     ({"key": X, "x": KEY}, "takes the key first, then x; got a key where x belongs"),
     ({"key": X, "x": LEGACY}, r"legacy key, it comes first: \w+\(key, x, \.\.\.\)"),
     ({"key": X}, "comes first; got an array of dtype float32"),
@@ -109,6 +111,10 @@ def test_a_call_without_a_key_says_how_it_is_called(case):
         case.op(x=X, rate=0.5)
     with pytest.raises(TypeError, match="no x and no rate"):
         case.op(KEY)
+    with pytest.raises(
+        TypeError, match=r"takes these by position, .*got 4 .* Pass \w+="
+    ):
+        case.op(KEY, X, 0.5, True)
     with pytest.raises(TypeError, match=r"sample_mask\(key, shape, rate\) .* no rate"):
         jdrop.sample_mask((3, 4), 0.5)
 
