@@ -8,8 +8,9 @@ import functools
 import inspect
 import math
 import operator
+import sys
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, ParamSpec, TypeGuard, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,37 +28,59 @@ def is_traced(value: object) -> TypeGuard[jax.Array]:
     return isinstance(value, jax.core.Tracer)
 
 
+def is_in_jet(*values: object) -> bool:
+    """Whether `jax.experimental.jet` traces an array in some pytrees.
+
+    It has rules for few primitives: it takes neither a checkpoint nor a platform's own
+    branch, nor a key as an argument of a jit.
+    """
+    jet = sys.modules.get("jax.experimental.jet")
+    if jet is None:
+        return False
+    tracer = getattr(jet, "JetTracer", ())
+    return any(isinstance(leaf, tracer) for leaf in jax.tree.leaves(values))
+
+
 def is_known(value: Any, constant: float) -> bool:
     """Whether a value is concrete and equals a constant."""
     return not is_traced(value) and bool(value == constant)
 
 
 def key_first(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a call that lacks an argument say how the function is called."""
-    required = [
-        parameter.name
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.default is parameter.empty
-    ]
+    """Makes a call of other arguments than it takes say how the function is called."""
+    parameters = inspect.signature(function).parameters
+    required = [n for n, p in parameters.items() if p.default is p.empty]
+    usage = f"{function.__name__}({', '.join(required)})"
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         missing = [name for name in required[len(args) :] if name not in kwargs]
         if missing:
-            usage = f"{function.__name__}({', '.join(required)})"
             raise TypeError(
                 f"{usage} takes the key first, and all of these; got no "
                 f"{' and no '.join(missing)}. Make a key with jax.random.key(seed)."
+            )
+        if len(args) > len(required):
+            options = [n for n in parameters if n not in required]
+            raise TypeError(
+                f"{usage} takes these by position, and all else by name; got "
+                f"{len(args)} by position. Pass {options[0]}=..., for one."
             )
         return function(*args, **kwargs)
 
     return call
 
 
+# What a rate may lie beyond 0 or 1 and still round to it, to the 32 digits that the
+# stream has: Python's floats let a schedule end at -5.6e-17.
+_BEYOND = 2**-33
+
+
 def as_rate(rate: object) -> np.float32 | jax.Array:
     """Returns `rate` in float32 if it is a number, so that all numbers share a trace.
 
-    Raises unless it is a real scalar which, if concrete, lies in [0, 1].
+    Raises unless it is a real scalar which, if concrete, lies in [0, 1] or rounds to an
+    end of it.
     """
     kind = "rate is the probability of dropping: one real number in [0, 1]"
     if not _is_real(rate):
@@ -71,7 +94,7 @@ def as_rate(rate: object) -> np.float32 | jax.Array:
         return rate
     # An integer may be too large for a float, and is compared as it is.
     number = rate if isinstance(rate, int) else float(rate)
-    if not 0 <= number <= 1:
+    if not -_BEYOND <= number <= 1 + _BEYOND:
         raise ValueError(
             f"{kind}; got {_shorten(str(number))}. "
             "0 keeps everything, 1 drops everything."
@@ -80,22 +103,36 @@ def as_rate(rate: object) -> np.float32 | jax.Array:
     return np.float32(np.asarray(rate).astype(np.float32))
 
 
-def as_deterministic(deterministic: object) -> bool | jax.Array:
-    """Returns `deterministic`, as a bool if it is concrete; raises if it is no bool."""
-    if isinstance(deterministic, bool | np.bool_):
+def as_deterministic(deterministic: Any) -> bool | jax.Array:
+    """Returns `deterministic`, as a bool if it is concrete; raises unless it is one.
+
+    A concrete 0 or 1 of any type is one, as in Flax.
+    """
+    is_scalar = (_is_bool(deterministic) or _is_real(deterministic)) and (
+        np.ndim(deterministic) == 0
+    )
+    if is_scalar and is_traced(deterministic):
+        if _is_bool(deterministic):
+            return deterministic
+    # NumPy compares it: within a jit, JAX would trace that.
+    elif is_scalar and np.asarray(deterministic) in (0, 1):
         return bool(deterministic)
-    if isinstance(deterministic, jax.Array):
-        if deterministic.dtype == bool and deterministic.ndim == 0:
-            return deterministic if is_traced(deterministic) else bool(deterministic)
     raise TypeError(
-        "deterministic is one bool: True returns x, False drops; got "
-        f"{_describe(deterministic)}. Pass deterministic=not training."
+        "deterministic is one bool, or a concrete 0 or 1: True returns x, False drops; "
+        f"got {_describe(deterministic)}. Pass deterministic=not training."
     )
 
 
 def as_input(name: str, x: Any, *, complex_ok: bool) -> jax.Array:
     """Returns `x` as an array; raises unless it holds floating-point numbers."""
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    if not isinstance(x, jax.Array):
+        try:
+            x = jnp.asarray(x)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name} takes one array x of numbers; got {_describe(x)}. Call it "
+                "once for each array of a structure, with a key for each."
+            ) from None
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -148,15 +185,17 @@ def as_key(key: object) -> jax.Array:
     return key if isinstance(key, jax.Array) else jnp.asarray(key)
 
 
-def as_dims(dims: object) -> tuple[int, ...]:
+def as_dims(dims: Any) -> tuple[int, ...]:
     """Returns `broadcast_dims` as a tuple; raises unless it holds integers."""
-    if not isinstance(dims, Collection | np.ndarray) or isinstance(dims, str):
+    is_collection = isinstance(dims, Collection) and not isinstance(dims, str)
+    if _is_array(dims):
+        is_collection = np.ndim(dims) == 1
+    if not is_collection or not all(_is_one_integer(dim) for dim in dims):
+        remedy = f"({dims},)" if _is_one_integer(dims) else "(0, 1)"
         raise TypeError(
-            "broadcast_dims is a sequence of axes that share a mask; got "
-            f"{_describe(dims)}. Pass a tuple such as ({dims},)."
+            "broadcast_dims holds integers, the axes that share a mask; got "
+            f"{_describe(dims)}. Pass a tuple such as {remedy}."
         )
-    if not all(_is_integer(dim) for dim in dims):
-        raise TypeError(f"broadcast_dims holds integers; got {_describe(dims)}.")
     return tuple(operator.index(dim) for dim in dims)
 
 
@@ -331,7 +370,7 @@ def _as_part(part: Any) -> bytes | np.uint32 | jax.Array:
                 f"{_PATH}, and its strings are hashed as UTF-8; got {ascii(part)}, "
                 "which has no such form. Take out its lone surrogates."
             ) from None
-    if not _is_integer(part) or np.ndim(part) != 0:
+    if not _is_one_integer(part):
         raise TypeError(f"{_PATH}; got {_describe(part)}. Use its name or number.")
     if not is_traced(part) and not 0 <= int(part) < 2**32:
         raise ValueError(
@@ -366,6 +405,18 @@ def check_size(first: Any, others: Any, max_first: int, max_others: int) -> None
             f"{_shorten(str(first))} and {_shorten(str(others))}. Split the array and "
             "use a key for each part."
         )
+
+
+def refuse_masks(mask: object, x: object) -> NoReturn:
+    """Raises for the arguments of `apply_mask` if they are not a mask and an array."""
+    if _is_array(mask) and _is_bool(mask):
+        remedy = "To apply a bool array, write jnp.where(mask, x / keep, 0)."
+    else:
+        remedy = "Sample a Mask with sample_mask(key, x.shape, rate)."
+    raise TypeError(
+        "apply_mask(mask, x) takes a Mask first, then the array x; got "
+        f"{_describe(mask)} and {_describe(x)}. {remedy}"
+    )
 
 
 def check_mask(mask: Any, words_shape: tuple[int, ...]) -> None:
@@ -421,6 +472,14 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_one_integer(value: Any) -> bool:
+    return _is_integer(value) and np.ndim(value) == 0
+
+
+def _is_bool(value: object) -> bool:
+    return value.dtype == bool if _is_array(value) else isinstance(value, bool)
+
+
 def _is_real(value: Any) -> TypeGuard[Any]:
     if _is_array(value) and jnp.issubdtype(value.dtype, jnp.floating):
         return True
@@ -430,9 +489,14 @@ def _is_real(value: Any) -> TypeGuard[Any]:
 def _describe(value: object) -> str:
     """A short name for a value: its type, and what it holds if that is short."""
     if isinstance(value, jax.Array | np.ndarray):
-        return f"an array of dtype {value.dtype} and shape {value.shape}"
+        known = "a traced" if is_traced(value) else "an"
+        # The dtype of a key is not NumPy's.
+        if known == "an" and value.ndim == 0 and isinstance(value.dtype, np.dtype):
+            return _shorten(repr(value))
+        return f"{known} array of dtype {value.dtype} and shape {value.shape}"
     return f"{type(value).__name__} {_shorten(repr(value))}"
 
 
 def _shorten(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= 40 else text[:37] + "..."

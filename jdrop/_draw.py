@@ -18,6 +18,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop import _stream
+from jdrop._arguments import is_in_jet
 from jdrop._sharding import is_explicit, placed_like
 from jdrop._stream import Layout, Rate
 
@@ -220,6 +221,17 @@ def unpack_rows(words: jax.Array, rows: jax.Array) -> jax.Array:
     return _is_set(of_rows, lax.expand_dims(rows % np.uint32(_stream.BITS), axes))
 
 
+def checkpoint(law: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Makes a backward pass keep the arguments of a law alone, and compute it again."""
+    kept = jax.checkpoint(law)
+
+    @functools.wraps(law)
+    def call(*args: Any) -> jax.Array:
+        return law(*args) if is_in_jet(args) else kept(*args)
+
+    return call
+
+
 def over_bits(
     law: Callable[..., jax.Array],
     words: jax.Array,
@@ -254,7 +266,8 @@ def over_bits(
         return law(_bits(words), *arrays).reshape(shape)
 
     # Of a reshape JAX cannot tell the placement, where types hold it.
-    if shape != x.shape or not _divides(layout) or is_explicit(x):
+    has_blocks = shape == x.shape and _divides(layout)
+    if not has_blocks or is_explicit(x) or is_in_jet(x, others):
         return by_element(words, x, *others)
     y: jax.Array = lax.platform_dependent(
         words, x, *others, tpu=by_word, default=by_element

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from jdrop import _arguments
 from jdrop._arguments import key_first
-from jdrop._draw import over_bits, unpack
+from jdrop._draw import checkpoint, over_bits, unpack
 from jdrop._keys import consume
 from jdrop._sharding import sharded_like
 from jdrop._stream import Layout, Rate
@@ -25,11 +25,12 @@ from jdrop._window import Start, draw_part, shared
     data_fields=("words", "rate"),
     meta_fields=("shape", "layout"),
 )
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Mask:
     """A dropout mask of one bit per element; a 1 bit is a kept element.
 
     A pytree: it passes through `jax.jit`, `jax.vmap`, `jax.lax.scan` and checkpoints.
+    Two masks are equal if they keep the same places at the same rate.
 
     Attributes:
       words: The packed bits, uint32, of shape (outer..., ceil(rows / 32), columns): 32
@@ -54,6 +55,16 @@ class Mask:
         """The mask unpacked to one bool per element, True where it is kept."""
         _arguments.check_mask(self, self.layout.words)
         return unpack(self.words, self.layout).reshape(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        """Compares concrete masks; surplus bits play no part."""
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return (
+            self.shape == other.shape
+            and bool(self.rate == other.rate)
+            and np.array_equal(self.to_bool(), other.to_bool())
+        )
 
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""
@@ -91,7 +102,8 @@ def sample_mask(
       shape: Shape of the array that the mask is for.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. It
         is rounded to `Mask.rate`: by at most 2^-17 in [2^-8, 1 - 2^-8], and by at most
-        0.5 % of itself down to 2^-24. A traced rate is clamped to [0, 1].
+        0.5 % of itself down to 2^-24. A traced rate is clamped to [0, 1], and so is a
+        concrete one that is off by rounding: by at most 2^-33.
       broadcast_dims: Axes along which all elements share a bit. The mask has size 1
         there: it is the mask of the shape with 1 in these places.
       offset: Index in the whole batch of the first row along axis 0, an integer,
@@ -148,7 +160,7 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
 
     Raises:
       ValueError: If the mask does not fit x, or is a batch of masks.
-      TypeError: If x is of an integer or bool dtype.
+      TypeError: If x is of an integer or bool dtype, or `mask` is not a `Mask`.
 
     References:
       Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, 2014. Dropout: a
@@ -161,10 +173,13 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
       >>> print(jnp.unique(jdrop.apply_mask(mask, jnp.ones(1000))))
       [0. 2.]
     """
+    if not isinstance(mask, Mask) or isinstance(x, Mask):
+        _arguments.refuse_masks(mask, x)
     x = _arguments.as_input("apply_mask", x, complex_ok=True)
     _arguments.check_mask(mask, mask.layout.words)
     _arguments.check_fits(mask.shape, x.shape)
-    return _apply(mask, x)
+    apply = scale_kept if _arguments.is_in_jet(mask, x) else _apply
+    return apply(mask, x)
 
 
 def draw_mask(
@@ -178,9 +193,10 @@ def draw_mask(
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
     """`apply_mask` after its checks: x / keep where kept, 0 elsewhere."""
     keep = 1 - mask.rate.astype(real_dtype(x))
-    nothing = jnp.zeros_like(keep)
-    # At rate 1 an infinite scale would make a NaN gradient, though nothing is kept.
-    return select(mask, x, jnp.where(keep == 0, nothing, 1 / keep), None, nothing)
+    # At rate 1 nothing is kept, and any finite scale will do: an infinite one makes a
+    # NaN gradient, and checkify reports a division by zero even where it is unused.
+    scale = 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep)
+    return select(mask, x, scale, None, jnp.zeros_like(keep))
 
 
 def select(
@@ -200,7 +216,7 @@ def select(
     derivative would close forward mode.
     """
 
-    @jax.checkpoint
+    @checkpoint
     def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
         def law(bits: jax.Array, x: jax.Array) -> jax.Array:
             wide = widened(x)
@@ -225,7 +241,7 @@ def choose(mask: Mask, x: jax.Array, other: jax.Array) -> jax.Array:
     The packed words, and the rate, are all that a backward pass holds.
     """
 
-    @jax.checkpoint
+    @checkpoint
     def pick(words: jax.Array, rate: jax.Array, *arrays: jax.Array) -> jax.Array:
         y = over_bits(jnp.where, words, mask.layout, mask.shape, *arrays)
         # Nothing is scaled, so that a rate of NaN would go unseen.

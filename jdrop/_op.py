@@ -15,6 +15,7 @@ from jdrop._arguments import (
     as_deterministic,
     as_input,
     as_rate,
+    is_in_jet,
     is_known,
 )
 from jdrop._keys import consume
@@ -54,7 +55,7 @@ def apply(
     op: Op,
     key: Key,
     arrays: tuple[ArrayLike, ...],
-    rate: ArrayLike,
+    rate: ArrayLike | None,
     *,
     deterministic: bool | jax.Array,
     broadcast_dims: Any = (),
@@ -68,7 +69,7 @@ def apply(
       key: A single key, or a function that makes it. It is asked for, and consumed,
         only where the result depends on one.
       arrays: What the law takes. Those with axes are of the shape of the first.
-      rate: Probability of dropping.
+      rate: Probability of dropping. None will do where the arrays are left alone.
       deterministic: Whether to leave the arrays alone.
       broadcast_dims: Axes along which all elements share their noise.
       shape: Shape of the noise before it is shared, by default that of the first array.
@@ -78,8 +79,10 @@ def apply(
       An array of the shape, dtype and placement of the first array.
     """
     given = [as_input(op.name, x, complex_ok=op.complex_ok) for x in arrays]
-    realised = Rate.of(as_rate(rate))
     mode = as_deterministic(deterministic)
+    if rate is None and mode is True and op.at_rest is _first:
+        rate = 0
+    realised = Rate.of(as_rate(rate))
     dims = as_axes(broadcast_dims, given[0].ndim)
     shape = given[0].shape if shape is None else shape
     start = Start.of(offset, shape, dims, None)
@@ -92,8 +95,8 @@ def apply(
         key = None
     else:
         key = consume(key() if callable(key) else key)
-    noise = shared(shape, dims)
-    return _draw_and_apply(op, noise, given, key, realised, is_at_rest, start)
+    run = _run if is_in_jet(given) else _draw_and_apply
+    return run(op, shared(shape, dims), given, key, realised, is_at_rest, start)
 
 
 @functools.partial(jax.jit, static_argnames=("op", "shape"))

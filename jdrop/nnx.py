@@ -18,13 +18,13 @@ TypeError, when the module is made.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import jax
 from jax.typing import ArrayLike
 
 from jdrop._arguments import as_dims
-from jdrop._flax import NEEDS_FLAX, check_fields, first_logit
+from jdrop._flax import NEEDS_FLAX, by_name, check_fields, check_positions, first_logit
 from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
 
 try:
@@ -59,6 +59,11 @@ class _Module(nnx.Module):
     rngs: Keys | None
     broadcast_dims: Sequence[int]
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Makes a module that `__init__` fills; says what it takes by position."""
+        check_positions(cls, cls.__init__, args)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         check_fields(vars(self))
         if hasattr(self, "broadcast_dims"):
@@ -74,6 +79,7 @@ class _Module(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
+    @by_name
     def __call__(
         self,
         inputs: ArrayLike,
@@ -292,6 +298,7 @@ class Zoneout(_Module):
     rngs: Keys | None = None
     _function = staticmethod(recurrent.zoneout)
 
+    @by_name
     def __call__(  # type: ignore[override]
         self,
         inputs: ArrayLike,
@@ -324,6 +331,7 @@ class ConcreteDropout(_Module):
         super().__post_init__()
         self.logit = nnx.Param(first_logit(self.rate))
 
+    @by_name
     def __call__(
         self,
         inputs: ArrayLike,

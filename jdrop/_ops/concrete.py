@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, as_number, as_rate, key_first
+from jdrop._draw import checkpoint
 from jdrop._mask import real_dtype
 from jdrop._noise import Noise, draw_noise, times
 from jdrop._op import Op, apply
@@ -124,7 +125,7 @@ def concrete_regulariser(
     return decay - jnp.asarray(dropout_scale * features, jnp.float32) * entropy
 
 
-@jax.checkpoint
+@checkpoint
 def _law(
     noise: Noise, x: jax.Array, rate: jax.Array, temperature: jax.Array
 ) -> jax.Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, as_number, is_known, key_first
+from jdrop._draw import checkpoint
 from jdrop._mask import real_dtype
 from jdrop._noise import Noise, draw_noise, plus, times
 from jdrop._op import Op, apply
@@ -128,7 +129,7 @@ def gaussian_noise(
     )
 
 
-@jax.checkpoint
+@checkpoint
 def _multiplied(noise: Noise, x: jax.Array) -> jax.Array:
     wide = real_dtype(x)
     p = noise.rate.astype(wide)
@@ -138,7 +139,7 @@ def _multiplied(noise: Noise, x: jax.Array) -> jax.Array:
     return times(x, jnp.where(p == 1, 0, factor))
 
 
-@jax.checkpoint
+@checkpoint
 def _added(noise: Noise, x: jax.Array, stddev: jax.Array) -> jax.Array:
     wide = real_dtype(x)
     return plus(x, stddev.astype(wide) * noise.normal(x).astype(wide))

@@ -23,6 +23,9 @@ LEGACY = jax.random.PRNGKey(0)
 VALUE_ERRORS = [
     ({"rate": -0.5}, r"in \[0, 1\]; got -0.5"),
     ({"rate": 1.5}, r"in \[0, 1\]; got 1.5"),
+    ({"rate": -1e-3}, "got -0.001"),
+    ({"rate": np.nextafter(-(2**-33), -1)}, "got -1.16.*e-10"),
+    ({"rate": np.nextafter(1 + 2**-33, 2)}, "got 1.00000000011"),
     ({"rate": 1.5, "deterministic": True}, "got 1.5"),
     ({"rate": jnp.float32(2)}, "got 2.0"),
     ({"rate": np.float64(2)}, "got 2.0"),
@@ -48,11 +51,15 @@ TYPE_ERRORS = [
     ({"rate": None}, "got NoneType None"),
     ({"rate": 0.5j}, "got complex 0.5j"),
     ({"deterministic": None}, "got NoneType None. Pass deterministic=not training"),
-    ({"deterministic": 1}, "got int 1"),
+    ({"deterministic": 2}, "one bool, or a concrete 0 or 1: .* got int 2. Pass"),
+    ({"deterministic": "no"}, "got str 'no'. Pass deterministic=not training"),
+    ({"deterministic": np.array(2)}, r"got array\(2\). Pass"),
     ({"deterministic": ONE_BOOL}, r"an array of dtype bool and shape \(1,\)"),
     ({"x": jnp.arange(3)}, "must be floating-point; got dtype int32. Cast it first"),
     ({"x": jnp.arange(3), "rate": 0}, "dtype int32"),
     ({"x": jnp.ones(3, bool)}, "dtype bool"),
+    ({"x": {"w": X}}, r"takes one array x of numbers; got dict \{'w': .* Call it once"),
+    ({"x": None}, "one array x of numbers; got NoneType None"),
     ({"key": X, "x": KEY}, "takes the key first, then x; got a key where x belongs"),
     ({"key": X, "x": LEGACY}, r"legacy key, it comes first: \w+\(key, x, \.\.\.\)"),
     ({"key": X}, "comes first; got an array of dtype float32"),
@@ -61,7 +68,9 @@ TYPE_ERRORS = [
     ({"key": 0}, "got int 0. Make a key with"),
     ({"key": jnp.ones(3, jnp.uint32)}, "1, 2 or 4 uint32"),
     ({"broadcast_dims": 1}, r"got int 1. Pass a tuple such as \(1,\)"),
-    ({"broadcast_dims": (0.5,)}, "holds integers; got tuple"),
+    ({"broadcast_dims": np.array(1)}, r"got array\(1\). Pass a tuple such as \(1,\)"),
+    ({"broadcast_dims": None}, r"got NoneType None. Pass a tuple such as \(0, 1\)"),
+    ({"broadcast_dims": (0.5,)}, r"holds integers, .*; got tuple \(0.5,\). Pass a"),
     ({"offset": 1.0}, "an integer; got float 1.0"),
     ({"offset": (0, 1)}, r"one integer; got tuple \(0, 1\). .* within=shape"),
 ]
@@ -83,6 +92,8 @@ def test_traced_values_are_trusted_but_not_their_kind(case):
         jax.jit(lambda rate: call(case, rate=rate))(True)
     with pytest.raises(TypeError, match="key is needed"):
         jax.jit(lambda off: call(case, None, deterministic=off))(True)
+    with pytest.raises(TypeError, match="got a traced array of dtype int32"):
+        jax.jit(lambda off: call(case, deterministic=off))(1)
 
 
 @each_case
@@ -100,6 +111,10 @@ def test_a_call_without_a_key_says_how_it_is_called(case):
         case.op(x=X, rate=0.5)
     with pytest.raises(TypeError, match="no x and no rate"):
         case.op(KEY)
+    with pytest.raises(
+        TypeError, match=r"takes these by position, .*got 4 .* Pass \w+="
+    ):
+        case.op(KEY, X, 0.5, True)
     with pytest.raises(TypeError, match=r"sample_mask\(key, shape, rate\) .* no rate"):
         jdrop.sample_mask((3, 4), 0.5)
 
@@ -160,6 +175,21 @@ def test_mask_that_does_not_fit():
             jdrop.apply_mask(mask, jnp.ones(shape))
     with pytest.raises(TypeError, match="got dtype int32"):
         jdrop.apply_mask(mask, jnp.ones((3, 4), jnp.int32))
+
+
+def test_what_is_no_mask():
+    mask = jdrop.sample_mask(KEY, X.shape, 0.5)
+    law = (
+        r"^apply_mask\(mask, x\) takes a Mask first, then the array x; got an array of "
+    )
+    remedies = {
+        "dtype bool .* jnp.where\\(mask, x / keep, 0\\)": (mask.to_bool(), X),
+        "dtype float32 .* and Mask Mask\\(": (X, mask),
+        "dtype key<fry> .* sample_mask\\(key, x.shape, rate\\)": (KEY, X),
+    }
+    for remedy, arguments in remedies.items():
+        with pytest.raises(TypeError, match=law + remedy):
+            jdrop.apply_mask(*arguments)
 
 
 def test_batch_of_masks():

@@ -1,5 +1,7 @@
 """The packed mask as an object: a pytree that can be held, shared and read."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,20 @@ def test_keep_is_the_realised_probability():
     assert float(mask.keep) == np.float32(1) - np.float32(6554 / 65536)
 
 
+def test_equal_masks_keep_the_same_places_at_the_same_rate():
+    mask = jdrop.sample_mask(KEY, (5, 40), 0.5)
+    surplus = mask.words ^ np.uint32(1 << 31)
+    assert mask == dataclasses.replace(mask, words=surplus)
+    assert mask == jdrop.sample_mask(KEY, (5, 40), 0.5)
+    different = [
+        dataclasses.replace(mask, words=mask.words ^ np.uint32(1)),
+        dataclasses.replace(mask, rate=jnp.float32(0.25)),
+        jdrop.sample_mask(KEY, (4, 40), 0.5),
+        mask.to_bool(),
+    ]
+    assert all(mask != other for other in different)
+
+
 def test_repr_says_what_it_is():
     mask = jdrop.sample_mask(KEY, (4, 40), 0.25)
     assert repr(mask) == "Mask(shape=(4, 40), rate=0.25, packed in 160 bytes)"
@@ -72,3 +88,11 @@ def test_masks_of_a_batch_of_keys():
     y = jax.vmap(jdrop.apply_mask, in_axes=(0, None))(masks, jnp.ones((4, 40)))
     for i, key in enumerate(keys):
         np.testing.assert_array_equal(y[i], jdrop.dropout(key, jnp.ones((4, 40)), 0.5))
+
+
+def test_a_mask_is_applied_in_taylor_mode():
+    jet = pytest.importorskip("jax.experimental.jet").jet
+    mask, x = jdrop.sample_mask(KEY, (32, 40), 0.5), jnp.ones((32, 40))
+    y, (slope,) = jet(lambda x: jdrop.apply_mask(mask, x), (x,), ((x,),))
+    np.testing.assert_array_equal(y, jnp.where(mask.to_bool(), 2.0, 0.0))
+    np.testing.assert_array_equal(slope, y)

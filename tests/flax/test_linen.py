@@ -69,6 +69,13 @@ def test_mode_is_given_once():
         Dropout(0.5, deterministic=True).apply({}, X, deterministic=True)
 
 
+@SWAPS
+def test_no_rate_is_needed_at_rest(dropout):
+    assert dropout(None).apply({}, X, deterministic=True) is X
+    with pytest.raises(TypeError):
+        dropout(None).apply({}, X, deterministic=False, rngs={"dropout": KEY})
+
+
 class Layers(nn.Module):
     """Modules side by side: two with keys of their own, two with one that is given."""
 

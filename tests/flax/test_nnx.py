@@ -78,6 +78,13 @@ def test_missing_keys_and_modes_fail():
         Dropout(0.5)(X, rngs=0)
 
 
+def test_all_but_the_first_argument_is_passed_by_name():
+    with pytest.raises(TypeError, match=r"^Dropout .* rngs by name; got 2 .* rngs=\."):
+        Dropout(0.5, nnx.Rngs(0))
+    with pytest.raises(TypeError, match="^Dropout takes inputs by position, .*got 2"):
+        Dropout(0.5)(X, nnx.Rngs(0))
+
+
 @pytest.mark.parametrize(
     ("rate", "deterministic"), [(0.5, True), (0.0, False), (1.0, False), (1.5, False)]
 )
@@ -98,6 +105,13 @@ def test_mode_of_the_call_comes_first():
     assert Dropout(0.5, deterministic=False)(X, deterministic=True) is X
     overridden = Dropout(0.5, deterministic=True)(X, deterministic=False, rngs=KEY)
     np.testing.assert_array_equal(overridden, dropped)
+
+
+@SWAPS
+def test_no_rate_is_needed_at_rest(dropout):
+    assert dropout(None, deterministic=True)(X) is X
+    with pytest.raises(TypeError):
+        dropout(None)(X, rngs=KEY)
 
 
 class Network(nnx.Module):

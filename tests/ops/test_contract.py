@@ -24,6 +24,7 @@ from cases import (
     each_typical,
     kept,
 )
+from jax.experimental import checkify
 
 import jdrop
 
@@ -160,6 +161,20 @@ def test_rate_one_of_noise_is_zeros_with_zero_gradient(case):
     y, pullback = jax.vjp(lambda x: run(case, None, x, 1), X)
     for zeros in (y, *pullback(jnp.ones_like(X))):
         np.testing.assert_array_equal(zeros, 0)
+
+
+@each([case for case in LAWS if case.drops])
+def test_checkify_has_no_floating_point_error_to_report(case):
+    def slopes(x, traced):
+        return [
+            jax.value_and_grad(lambda x, rate=rate: run(case, x=x, rate=rate).sum())(x)
+            for rate in (1, traced)
+        ]
+
+    checked = jax.jit(checkify.checkify(slopes, errors=checkify.float_checks))
+    for rate in (0.0, RATE, 1.0):
+        error, _ = checked(X, rate)
+        assert error.get() is None, rate
 
 
 @each_drop
@@ -322,6 +337,18 @@ def test_axes_that_are_named_are_axes_that_share(case):
         for options in ({}, {"offset": 3}):
             y = case.twin(KEY, x, 0.5, broadcast_dims=dims, **options)
             np.testing.assert_array_equal(case(KEY, x, 0.5, **options), y)
+
+
+@each_law
+def test_taylor_mode(case):
+    """jet has rules for few primitives, and a jit may not be given a key in it."""
+    jet = pytest.importorskip("jax.experimental.jet").jet
+    one, zero = jnp.ones_like(X), jnp.zeros_like(X)
+    _, terms = jet(lambda x: run(case, x=x) ** 3, (X,), ((one, zero, zero),))
+    # Every law is affine in x.
+    y, slope = jax.jvp(lambda x: run(case, x=x), (X,), (one,))
+    expected = 3 * slope * y**2, 6 * slope**2 * y, 6 * slope**3
+    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -46,6 +46,22 @@ def test_a_key_is_asked_for_only_where_it_is_needed(options, asked):
     assert len(calls) == asked
 
 
+@pytest.mark.parametrize("beyond", [2**-33, 5.6e-17, 2e-16])
+def test_a_rate_that_rounds_to_an_end_is_that_end(beyond):
+    assert run(DROPOUT, X, rate=-beyond, key=None) is X
+    zeros = run(DROPOUT, X, rate=1 + beyond, key=None)
+    np.testing.assert_array_equal(zeros, jnp.zeros_like(X))
+    assert jdrop.sample_mask(KEY, SHAPE, 1 + beyond).rate == 1
+
+
+def test_no_rate_is_needed_where_the_arrays_are_left_alone():
+    assert run(DROPOUT, X, rate=None, deterministic=True) is X
+    with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
+        jdrop.zoneout(None, X, Y, None, deterministic=True)
+    with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
+        jax.jit(lambda rest: run(DROPOUT, X, rate=None, deterministic=rest))(True)
+
+
 def test_a_traced_rate_or_mode_asks_for_the_key():
     def key():
         return KEY
