@@ -55,6 +55,38 @@ class Mask:
         _arguments.check_mask(self, self.layout.words)
         return unpack(self.words, self.layout).reshape(self.shape)
 
+    def __invert__(self) -> "Mask":
+        """The complementary mask: `~mask` keeps what `mask` drops, at rate 1 - rate.
+
+        (~mask)[i] = not mask[i], so that mask + ~mask = 1.
+
+        A mask keeps where U >= p. Its antithetic partner at the same rate p keeps where
+        1 - U >= p, the same law for the mirrored uniform:
+
+            sample_mask(key, shape, p) and ~sample_mask(key, shape, 1 - p)
+
+        At rate 0.5 these are `mask` and `~mask`. The mean of f over such a pair has
+        less variance than over two masks of independent keys wherever f is monotone in
+        every element of the mask (Hammersley and Morton, 1956).
+
+        The rate of `~mask` is rounded to float32: exact in [2^-8, 1], and off by at
+        most 2^-25 where that of `mask` is smaller and has 32 digits. So `keep` of the
+        complement is then off by up to 2^-25 of an absolute probability, which for a
+        rate of 1e-4 is 0.03 % of it.
+
+        Returns:
+          A mask of the same shape and layout.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, jdrop
+          >>> mask = jdrop.sample_mask(jax.random.key(0), (1000,), 0.25)
+          >>> bool(jnp.all(mask.to_bool() ^ (~mask).to_bool()))
+          True
+          >>> ~mask
+          Mask(shape=(1000,), rate=0.75, packed in 128 bytes)
+        """
+        return dataclasses.replace(self, words=~self.words, rate=self.keep)
+
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""
         if not isinstance(self.rate, jax.Array):

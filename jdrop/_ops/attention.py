@@ -1,0 +1,435 @@
+"""Dropout of attention weights: of all of them at once, or block by block.
+
+Both draw the same mask, of shape (batch..., heads, query, key position). Block by block
+it is drawn in windows, each where it is used, and neither it nor the weights are ever
+there as a whole.
+"""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from jdrop._arguments import (
+    Key,
+    as_deterministic,
+    as_input,
+    as_rate,
+    is_known,
+    key_first,
+)
+from jdrop._keys import consume
+from jdrop._mask import draw_mask, real_dtype, scale_kept
+from jdrop._op import Op, apply
+from jdrop._sharding import sharded_like
+from jdrop._stream import Rate
+from jdrop._window import Start
+from jdrop._window import shared as shared_shape
+
+
+@key_first
+def attention_dropout(
+    key: Key,
+    weights: ArrayLike,
+    rate: ArrayLike,
+    *,
+    deterministic: bool | jax.Array = False,
+    shared: Sequence[str] = (),
+    offset: ArrayLike = 0,
+) -> jax.Array:
+    """Zeros attention weights with probability `rate` and scales the others to make up.
+
+    y = m * weights / keep, with m ~ Bernoulli(keep) and keep = 1 - rate.
+
+    It is `dropout` with names for the axes that share a bit. The sum of a row is 1 in
+    expectation only: it is not normalised again.
+
+    Args:
+      key: As in `dropout`.
+      weights: Array of shape (batch..., heads, query, key position), of a
+        floating-point dtype: the softmax of scores. There may be any number of batch
+        axes, or none.
+      rate: As in `dropout`.
+      deterministic: True returns weights. A bool, concrete or traced.
+      shared: Names of the axes along which all weights share a bit: "batch" (all axes
+        before the heads), "heads", "query". Flax's `broadcast_dropout=True` is
+        ("batch", "heads"). With "query", a key position is dropped for all queries.
+      offset: As in `dropout`, along axis 0 of weights.
+
+    Returns:
+      An array of the shape, dtype and sharding of weights.
+
+    Raises:
+      ValueError: If a name is not one of these, or weights has no such axis, and as in
+        `dropout`.
+      TypeError: If `shared` is a string, and as in `dropout`.
+
+    References:
+      Vaswani et al., 2017. Attention is all you need. https://arxiv.org/abs/1706.03762
+      has dropout elsewhere; the authors' code, tensor2tensor, has it here as well.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jdrop
+      >>> scores = jax.random.normal(jax.random.key(0), (2, 4, 16, 16))
+      >>> weights = jax.nn.softmax(scores)
+      >>> key = jax.random.key(1)
+      >>> y = jdrop.attention_dropout(key, weights, 0.5, shared=("batch", "heads"))
+      >>> bool(jnp.all((y[0, 0] == 0) == (y[1, 3] == 0)))
+      True
+    """
+    return apply(
+        _ATTENTION_DROPOUT,
+        key,
+        (weights,),
+        rate,
+        deterministic=deterministic,
+        broadcast_dims=_axes_of(shared, np.ndim(weights)),
+        offset=offset,
+    )
+
+
+@key_first
+def blockwise_attention(
+    key: Key,
+    q: ArrayLike,
+    k: ArrayLike,
+    v: ArrayLike,
+    rate: ArrayLike,
+    *,
+    deterministic: bool | jax.Array = False,
+    shared: Sequence[str] = (),
+    is_causal: bool = False,
+    mask: ArrayLike | None = None,
+    scale: ArrayLike | None = None,
+    block_size: int = 512,
+    offset: ArrayLike = 0,
+) -> jax.Array:
+    """Attention with dropout of its weights, in memory linear in the sequence.
+
+    y = attention_dropout(key, softmax(scale * q k^T), rate) v
+
+    It is computed over one block of key positions after another, the backward pass
+    likewise, from scores and bits that are made again: neither weights nor mask are
+    kept. The bits are those that `attention_dropout` draws for the whole weights,
+    whatever the block size. All derivatives work, forward ones too, and `jax.vmap`.
+
+    Args:
+      key: As in `dropout`.
+      q: Queries, of shape (batch..., queries, heads, features), as in
+        `jax.nn.dot_product_attention` and in Flax. There may be any number of batch
+        axes, or none. Of a floating-point dtype.
+      k: Keys, of shape (batch..., key positions, heads, features), and of that dtype.
+      v: Values, likewise; their features may be others.
+      rate: As in `dropout`.
+      deterministic: True drops nothing. A bool, concrete or traced.
+      shared: As in `attention_dropout`.
+      is_causal: Whether query i attends to key positions 0 to i only.
+      mask: Bools that broadcast to (batch..., heads, queries, key positions), True
+        where the query attends to the position. None for all True.
+      scale: What scores are multiplied by, a real scalar; None for features ** -0.5.
+      block_size: The most key positions at a time, an integer. Memory beside arguments
+        and result grows with it; the result differs by rounding only.
+      offset: As in `dropout`, along axis 0 of the weights: of the batch, if there is
+        one.
+
+    Returns:
+      An array of shape (batch..., queries, heads, features of v) and of the dtype of q.
+      Scores and softmax are computed in float32 or wider. A query that attends to
+      nothing gives zeros.
+
+    Raises:
+      ValueError: If the shapes do not fit together, a name in `shared` is wrong, or
+        `block_size` is below 1, and as in `dropout`.
+      TypeError: If q, k and v are not of one floating-point dtype or `mask` is not of
+        bools, and as in `dropout`.
+
+    References:
+      Rabe and Staats, 2021. Self-attention does not need O(n^2) memory.
+      https://arxiv.org/abs/2112.05682
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jdrop
+      >>> q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 100, 4, 8))
+      >>> key = jax.random.key(1)
+      >>> y = jdrop.blockwise_attention(key, q, k, v, 0.1, block_size=32)
+      >>> weights = jax.nn.softmax(jnp.einsum("btnh,bsnh->bnts", q, k) / 8**0.5)
+      >>> weights = jdrop.attention_dropout(key, weights, 0.1)
+      >>> plain = jnp.einsum("bnts,bsnh->btnh", weights, v)
+      >>> bool(jnp.allclose(y, plain, atol=1e-5))
+      True
+    """
+    q, k, v = (
+        as_input("blockwise_attention", x, complex_ok=False) for x in (q, k, v)
+    )
+    shape = _weights_shape(q, k, v)
+    mask = None if mask is None else _as_attended(mask, shape)
+    blocks = _balanced(shape[-1], block_size)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    realised = Rate.of(as_rate(rate))
+    mode = as_deterministic(deterministic)
+    dims = _axes_of(shared, len(shape))
+    start = Start.of(offset, shape, dims, None)
+    noise = None
+    if mode is not True and not is_known(realised.value, 0):
+        one = None
+        if not is_known(realised.value, 1):
+            one = consume(key() if callable(key) else key)
+        noise = _Noise(one, realised, start, None if mode is False else mode, dims)
+    return _attend(q, k, v, mask, scale, noise, is_causal=bool(is_causal), blocks=blocks)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("key", "rate", "start", "is_at_rest"),
+    meta_fields=("dims",),
+)
+@dataclasses.dataclass(frozen=True)
+class _Noise:
+    """What decides the bits of the weights.
+
+    Attributes:
+      key: A single key, or None where the rate is known to be 1.
+      rate: The realised rate.
+      start: Where the mask of the weights begins along axis 0.
+      is_at_rest: Whether nothing is dropped after all; None where that is known.
+      dims: Axes of the weights along which bits are shared.
+    """
+
+    key: jax.Array | None
+    rate: Rate
+    start: Start
+    is_at_rest: jax.Array | None
+    dims: tuple[int, ...]
+
+    def drop(
+        self, x: jax.Array, first: jax.Array, whole: tuple[int, ...]
+    ) -> jax.Array:
+        """Drops from the columns of the weights that begin at `first`."""
+        others = [None] * (len(whole) - 1 - len(self.start.index))
+        start = Start(
+            (*self.start.index, *others, first),
+            self.start.is_aligned,
+            shared_shape(whole, self.dims),
+        )
+        bits = draw_mask(self.key, shared_shape(x.shape, self.dims), start, self.rate)
+        y = scale_kept(bits, x)
+        return y if self.is_at_rest is None else lax.select_n(self.is_at_rest, y, x)
+
+
+@functools.partial(jax.jit, static_argnames=("is_causal", "blocks"))
+def _attend(
+    q: jax.Array, *others: Any, is_causal: bool, blocks: tuple[int, int]
+) -> jax.Array:
+    """`blockwise_attention` after its checks, placed like the queries."""
+    run = functools.partial(_scan_blocks, is_causal=is_causal, blocks=blocks)
+    return sharded_like(q, run)(q, *others)
+
+
+def _scan_blocks(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: jax.Array | None,
+    scale: ArrayLike,
+    noise: _Noise | None,
+    *,
+    is_causal: bool,
+    blocks: tuple[int, int],
+) -> jax.Array:
+    """Two scans: the largest score of each query, then the sums over blocks.
+
+    Against that maximum, a constant, what each block adds does not depend on what was
+    there before. So reverse mode keeps no carry of any step, and the blocks themselves
+    are arguments: a running maximum would have it keep all partial sums.
+    """
+    shape = _weights_shape(q, k, v)
+    wide = real_dtype(q)
+    scale = jnp.asarray(scale).astype(wide)
+    count, size = blocks
+    if mask is not None and mask.shape[-1] != 1:
+        mask = _filled_up(mask, count * size, len(shape) - 1)
+    attended = functools.partial(_attended, mask, shape, is_causal, size)
+
+    def scores(q: jax.Array, k: jax.Array, first: jax.Array) -> jax.Array:
+        products = jnp.einsum("...tnh,...snh->...nts", q, k, preferred_element_type=wide)
+        return jnp.where(attended(first), products * scale, -jnp.inf)
+
+    def largest(q: jax.Array, k: jax.Array, first: jax.Array) -> jax.Array:
+        return scores(q, k, first).max(axis=-1, initial=-jnp.inf, keepdims=True)
+
+    # In the loop nothing can be shared with the forward pass, which is what this
+    # option would prevent at a price.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def sums(
+        q: jax.Array, k: jax.Array, v: jax.Array, first: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        e = jnp.exp(scores(q, k, first) - top)
+        kept = e if noise is None else noise.drop(e, first, shape)
+        kept = kept.astype(v.dtype)
+        return (
+            jnp.einsum("...nts,...snh->...tnh", kept, v, preferred_element_type=wide),
+            jnp.swapaxes(e.sum(axis=-1, keepdims=True), -3, -2),
+        )
+
+    firsts = jnp.arange(count, dtype=jnp.uint32) * np.uint32(size)
+    ks, vs = _split(k, blocks), _split(v, blocks)
+    constant_q, constant_ks = lax.stop_gradient((q, ks))
+    top = _fold(jnp.maximum, -jnp.inf, largest, constant_q, (constant_ks, firsts))
+    # Of a query that attends to nothing, all exponentials are then 0, not NaN.
+    top = jnp.where(top == -jnp.inf, jnp.zeros_like(top), top)
+    y, total = _fold(jnp.add, 0, sums, q, (ks, vs, firsts))
+    return (y / jnp.where(total == 0, jnp.ones_like(total), total)).astype(q.dtype)
+
+
+def _fold(
+    combine: Callable[..., jax.Array],
+    identity: float,
+    function: Callable[..., Any],
+    q: jax.Array,
+    blocks: Any,
+) -> Any:
+    """Combines what a function of the queries and a block gives, over the blocks."""
+
+    def step(carry: Any, block: Any) -> tuple[Any, None]:
+        return jax.tree.map(combine, carry, function(q, *block)), None
+
+    # Inside shard_map a carry has to vary over the mesh axes from the start.
+    like = jax.eval_shape(lambda: function(q, *jax.tree.map(lambda x: x[0], blocks)))
+    start = jax.tree.map(lambda x: jnp.full_like(x, identity), like)
+    return lax.scan(step, start, blocks)[0]
+
+
+def _attended(
+    mask: jax.Array | None,
+    shape: tuple[int, ...],
+    is_causal: bool,
+    size: int,
+    first: jax.Array,
+) -> jax.Array:
+    """Which key positions of a block each query attends to: those beyond all, none."""
+    axis = len(shape) - 1
+    first = first.astype(jnp.int32)
+    along = (1,) * axis + (size,)
+    position = first + lax.broadcasted_iota(jnp.int32, along, axis)
+    attended = position < shape[-1]
+    if is_causal:
+        along = (*(1,) * (axis - 1), shape[-2], 1)
+        attended &= position <= lax.broadcasted_iota(jnp.int32, along, axis - 1)
+    if mask is None:
+        return attended
+    if mask.shape[-1] != 1:
+        mask = lax.dynamic_slice_in_dim(mask, first, size, axis)
+    return attended & mask
+
+
+def _split(x: jax.Array, blocks: tuple[int, int]) -> jax.Array:
+    """Blocks of key positions along a new first axis."""
+    count, size = blocks
+    axis = x.ndim - 3
+    x = _filled_up(x, count * size, axis)
+    x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x, axis, 0)
+
+
+def _filled_up(x: jax.Array, size: int, axis: int) -> jax.Array:
+    """Zeros, or False, after x along an axis, up to a size."""
+    missing = [(0, 0)] * x.ndim
+    missing[axis] = (0, size - x.shape[axis])
+    return jnp.pad(x, missing)
+
+
+def _balanced(positions: int, block_size: Any) -> tuple[int, int]:
+    """How many blocks, as few as can be, and their size, as small as it then can be."""
+    kind = "block_size is the most key positions at a time, an integer, 1 or more"
+    try:
+        most = operator.index(block_size)
+    except TypeError:
+        raise TypeError(f"{kind}; got {block_size!r}. Leave it out for 512.") from None
+    if most < 1:
+        raise ValueError(f"{kind}; got {most}. Leave it out for 512.")
+    count = max(1, -(-positions // most))
+    return count, max(1, -(-positions // count))
+
+
+def _weights_shape(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
+    """The shape of the weights; raises unless queries, keys and values fit."""
+    if not q.dtype == k.dtype == v.dtype:
+        raise TypeError(
+            "q, k and v are of one dtype; got "
+            f"{q.dtype}, {k.dtype} and {v.dtype}. Cast them first: k.astype(q.dtype)."
+        )
+    *batch, queries, heads, features = q.shape if q.ndim >= 3 else (None,) * 3
+    positions = k.shape[-3] if k.ndim >= 3 else None
+    fits = (
+        q.ndim >= 3
+        and k.shape == (*batch, positions, heads, features)
+        and v.shape[:-1] == k.shape[:-1]
+    )
+    if not fits:
+        raise ValueError(
+            "q is (batch..., queries, heads, features), k and v are (batch..., key "
+            "positions, heads, features), with the same batch axes and heads; got q "
+            f"{q.shape}, k {k.shape} and v {v.shape}. Repeat k and v where queries "
+            "share them: jnp.repeat(k, group, axis=-2)."
+        )
+    return (*batch, heads, queries, positions)
+
+
+def _as_attended(mask: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the mask with as many axes as the weights; raises unless it fits."""
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(
+            "mask holds bools, True where a query attends to a key position; got "
+            f"dtype {mask.dtype}. Pass mask != 0, or mask > threshold."
+        )
+    full = (1,) * (len(shape) - mask.ndim) + mask.shape
+    if len(full) != len(shape) or any(
+        m not in (1, n) for m, n in zip(full, shape, strict=True)
+    ):
+        raise ValueError(
+            "mask broadcasts to (batch..., heads, queries, key positions), here "
+            f"{shape}; got shape {mask.shape}. A mask of (batch, key positions) is "
+            "mask[:, None, None, :]."
+        )
+    return mask.reshape(full)
+
+
+def _axes_of(names: Any, ndim: int) -> tuple[int, ...]:
+    """Returns the axes of weights that names say; raises unless there are such axes."""
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise TypeError(
+            "shared is a sequence of names of axes, of "
+            f"{', '.join(map(repr, _AXES))}; got {names!r}. Pass a tuple such as "
+            "('heads',)."
+        )
+    axes: list[int] = []
+    for name in names:
+        if name not in _AXES:
+            raise ValueError(
+                f"shared names axes of attention weights, {', '.join(map(repr, _AXES))}"
+                f"; got {name!r}. To share bits along other axes, use "
+                "dropout(..., broadcast_dims=...)."
+            )
+        last = ndim - _AXES[name]
+        if last < 0:
+            raise ValueError(
+                "attention weights are (batch..., heads, query, key position); got "
+                f"shared={tuple(names)} for {ndim} dimensions, which have no axis "
+                f"{name!r}. Leave out the name, or give weights the axis."
+            )
+        axes += range(last + 1) if name == "batch" else [last]
+    return tuple(sorted(set(axes)))
+
+
+# The axis of a name, counted from the end; of the batch, its last axis.
+_AXES = {"batch": 4, "heads": 3, "query": 2}
+
+_ATTENTION_DROPOUT = Op("attention_dropout", scale_kept)
