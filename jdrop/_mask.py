@@ -61,18 +61,18 @@ class Mask:
         (~mask)[i] = not mask[i], so that mask + ~mask = 1.
 
         A mask keeps where U >= p. Its antithetic partner at the same rate p keeps where
-        1 - U >= p, the same law for the mirrored uniform:
+        1 - U > p, the same law for the mirrored uniform:
 
             sample_mask(key, shape, p) and ~sample_mask(key, shape, 1 - p)
 
-        At rate 0.5 these are `mask` and `~mask`. The mean of f over such a pair has
-        less variance than over two masks of independent keys wherever f is monotone in
-        every element of the mask (Hammersley and Morton, 1956).
+        At rate 0.5 these are `mask` and `~mask`. The mean over such a pair of a
+        function that is monotone in every element of the mask has less variance than
+        that over two independent masks (Hammersley and Morton, 1956). The key is used
+        twice on purpose: under `jax_debug_key_reuse`, use `jax.random.clone(key)` once.
 
-        The rate of `~mask` is rounded to float32: exact in [2^-8, 1], and off by at
-        most 2^-25 where that of `mask` is smaller and has 32 digits. So `keep` of the
-        complement is then off by up to 2^-25 of an absolute probability, which for a
-        rate of 1e-4 is 0.03 % of it.
+        The rate of `~mask` is exact where that of `mask` is at least 2^-8. A smaller
+        one has up to 32 digits, and 1 - rate is rounded to float32, by at most 2^-25:
+        for a rate of 1e-4 that is 0.03 % of the probability with which `~mask` keeps.
 
         Returns:
           A mask of the same shape and layout.

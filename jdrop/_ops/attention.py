@@ -165,9 +165,7 @@ def blockwise_attention(
       >>> bool(jnp.allclose(y, plain, atol=1e-5))
       True
     """
-    q, k, v = (
-        as_input("blockwise_attention", x, complex_ok=False) for x in (q, k, v)
-    )
+    q, k, v = (as_input("blockwise_attention", x, complex_ok=False) for x in (q, k, v))
     shape = _weights_shape(q, k, v)
     mask = None if mask is None else _as_attended(mask, shape)
     blocks = _balanced(shape[-1], block_size)
@@ -182,7 +180,9 @@ def blockwise_attention(
         if not is_known(realised.value, 1):
             one = consume(key() if callable(key) else key)
         noise = _Noise(one, realised, start, None if mode is False else mode, dims)
-    return _attend(q, k, v, mask, scale, noise, is_causal=bool(is_causal), blocks=blocks)
+    return _attend(
+        q, k, v, mask, scale, noise, is_causal=bool(is_causal), blocks=blocks
+    )
 
 
 @functools.partial(
@@ -208,9 +208,7 @@ class _Noise:
     is_at_rest: jax.Array | None
     dims: tuple[int, ...]
 
-    def drop(
-        self, x: jax.Array, first: jax.Array, whole: tuple[int, ...]
-    ) -> jax.Array:
+    def drop(self, x: jax.Array, first: jax.Array, whole: tuple[int, ...]) -> jax.Array:
         """Drops from the columns of the weights that begin at `first`."""
         others = [None] * (len(whole) - 1 - len(self.start.index))
         start = Start(
@@ -258,7 +256,9 @@ def _scan_blocks(
     attended = functools.partial(_attended, mask, shape, is_causal, size)
 
     def scores(q: jax.Array, k: jax.Array, first: jax.Array) -> jax.Array:
-        products = jnp.einsum("...tnh,...snh->...nts", q, k, preferred_element_type=wide)
+        products = jnp.einsum(
+            "...tnh,...snh->...nts", q, k, preferred_element_type=wide
+        )
         return jnp.where(attended(first), products * scale, -jnp.inf)
 
     def largest(q: jax.Array, k: jax.Array, first: jax.Array) -> jax.Array:
@@ -365,11 +365,10 @@ def _weights_shape(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
             "q, k and v are of one dtype; got "
             f"{q.dtype}, {k.dtype} and {v.dtype}. Cast them first: k.astype(q.dtype)."
         )
-    *batch, queries, heads, features = q.shape if q.ndim >= 3 else (None,) * 3
-    positions = k.shape[-3] if k.ndim >= 3 else None
     fits = (
-        q.ndim >= 3
-        and k.shape == (*batch, positions, heads, features)
+        q.ndim == k.ndim >= 3
+        and q.shape[:-3] == k.shape[:-3]
+        and q.shape[-2:] == k.shape[-2:]
         and v.shape[:-1] == k.shape[:-1]
     )
     if not fits:
@@ -379,7 +378,8 @@ def _weights_shape(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
             f"{q.shape}, k {k.shape} and v {v.shape}. Repeat k and v where queries "
             "share them: jnp.repeat(k, group, axis=-2)."
         )
-    return (*batch, heads, queries, positions)
+    *batch, queries, heads, _ = q.shape
+    return (*batch, heads, queries, k.shape[-3])
 
 
 def _as_attended(mask: Any, shape: tuple[int, ...]) -> jax.Array:
