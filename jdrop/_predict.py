@@ -110,7 +110,7 @@ def mc_predict(
     except TypeError:
         raise TypeError(
             "apply is hashable, so that its program is compiled once; got an "
-            f"unhashable {type(apply).__name__}. Pass a function, and the object in args."
+            f"unhashable {type(apply).__name__}. Pass a function, the object in args."
         ) from None
     if outputs not in _OUTPUTS:
         raise ValueError(

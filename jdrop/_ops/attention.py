@@ -1,20 +1,15 @@
 """Dropout of attention weights: of all of them at once, or block by block.
 
-Both draw the same mask, of shape (batch..., heads, query, key position). Block by block
-it is drawn in windows, each where it is used, and neither it nor the weights are ever
-there as a whole.
+Both draw the same mask, of shape (batch..., heads, query, key position).
 """
 
-import dataclasses
-import functools
 import operator
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop._arguments import (
@@ -25,13 +20,12 @@ from jdrop._arguments import (
     is_known,
     key_first,
 )
+from jdrop._blockwise import Noise, attend
 from jdrop._keys import consume
-from jdrop._mask import draw_mask, real_dtype, scale_kept
+from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
-from jdrop._sharding import sharded_like
 from jdrop._stream import Rate
 from jdrop._window import Start
-from jdrop._window import shared as shared_shape
 
 
 @key_first
@@ -179,170 +173,8 @@ def blockwise_attention(
         one = None
         if not is_known(realised.value, 1):
             one = consume(key() if callable(key) else key)
-        noise = _Noise(one, realised, start, None if mode is False else mode, dims)
-    return _attend(
-        q, k, v, mask, scale, noise, is_causal=bool(is_causal), blocks=blocks
-    )
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("key", "rate", "start", "is_at_rest"),
-    meta_fields=("dims",),
-)
-@dataclasses.dataclass(frozen=True)
-class _Noise:
-    """What decides the bits of the weights.
-
-    Attributes:
-      key: A single key, or None where the rate is known to be 1.
-      rate: The realised rate.
-      start: Where the mask of the weights begins along axis 0.
-      is_at_rest: Whether nothing is dropped after all; None where that is known.
-      dims: Axes of the weights along which bits are shared.
-    """
-
-    key: jax.Array | None
-    rate: Rate
-    start: Start
-    is_at_rest: jax.Array | None
-    dims: tuple[int, ...]
-
-    def drop(self, x: jax.Array, first: jax.Array, whole: tuple[int, ...]) -> jax.Array:
-        """Drops from the columns of the weights that begin at `first`."""
-        others = [None] * (len(whole) - 1 - len(self.start.index))
-        start = Start(
-            (*self.start.index, *others, first),
-            self.start.is_aligned,
-            shared_shape(whole, self.dims),
-        )
-        bits = draw_mask(self.key, shared_shape(x.shape, self.dims), start, self.rate)
-        y = scale_kept(bits, x)
-        return y if self.is_at_rest is None else lax.select_n(self.is_at_rest, y, x)
-
-
-@functools.partial(jax.jit, static_argnames=("is_causal", "blocks"))
-def _attend(
-    q: jax.Array, *others: Any, is_causal: bool, blocks: tuple[int, int]
-) -> jax.Array:
-    """`blockwise_attention` after its checks, placed like the queries."""
-    run = functools.partial(_scan_blocks, is_causal=is_causal, blocks=blocks)
-    return sharded_like(q, run)(q, *others)
-
-
-def _scan_blocks(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    mask: jax.Array | None,
-    scale: ArrayLike,
-    noise: _Noise | None,
-    *,
-    is_causal: bool,
-    blocks: tuple[int, int],
-) -> jax.Array:
-    """Two scans: the largest score of each query, then the sums over blocks.
-
-    Against that maximum, a constant, what each block adds does not depend on what was
-    there before. So reverse mode keeps no carry of any step, and the blocks themselves
-    are arguments: a running maximum would have it keep all partial sums.
-    """
-    shape = _weights_shape(q, k, v)
-    wide = real_dtype(q)
-    scale = jnp.asarray(scale).astype(wide)
-    count, size = blocks
-    if mask is not None and mask.shape[-1] != 1:
-        mask = _filled_up(mask, count * size, len(shape) - 1)
-    attended = functools.partial(_attended, mask, shape, is_causal, size)
-
-    def scores(q: jax.Array, k: jax.Array, first: jax.Array) -> jax.Array:
-        products = jnp.einsum(
-            "...tnh,...snh->...nts", q, k, preferred_element_type=wide
-        )
-        return jnp.where(attended(first), products * scale, -jnp.inf)
-
-    def largest(q: jax.Array, k: jax.Array, first: jax.Array) -> jax.Array:
-        return scores(q, k, first).max(axis=-1, initial=-jnp.inf, keepdims=True)
-
-    # In the loop nothing can be shared with the forward pass, which is what this
-    # option would prevent at a price.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def sums(
-        q: jax.Array, k: jax.Array, v: jax.Array, first: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        e = jnp.exp(scores(q, k, first) - top)
-        kept = e if noise is None else noise.drop(e, first, shape)
-        kept = kept.astype(v.dtype)
-        return (
-            jnp.einsum("...nts,...snh->...tnh", kept, v, preferred_element_type=wide),
-            jnp.swapaxes(e.sum(axis=-1, keepdims=True), -3, -2),
-        )
-
-    firsts = jnp.arange(count, dtype=jnp.uint32) * np.uint32(size)
-    ks, vs = _split(k, blocks), _split(v, blocks)
-    constant_q, constant_ks = lax.stop_gradient((q, ks))
-    top = _fold(jnp.maximum, -jnp.inf, largest, constant_q, (constant_ks, firsts))
-    # Of a query that attends to nothing, all exponentials are then 0, not NaN.
-    top = jnp.where(top == -jnp.inf, jnp.zeros_like(top), top)
-    y, total = _fold(jnp.add, 0, sums, q, (ks, vs, firsts))
-    return (y / jnp.where(total == 0, jnp.ones_like(total), total)).astype(q.dtype)
-
-
-def _fold(
-    combine: Callable[..., jax.Array],
-    identity: float,
-    function: Callable[..., Any],
-    q: jax.Array,
-    blocks: Any,
-) -> Any:
-    """Combines what a function of the queries and a block gives, over the blocks."""
-
-    def step(carry: Any, block: Any) -> tuple[Any, None]:
-        return jax.tree.map(combine, carry, function(q, *block)), None
-
-    # Inside shard_map a carry has to vary over the mesh axes from the start.
-    like = jax.eval_shape(lambda: function(q, *jax.tree.map(lambda x: x[0], blocks)))
-    start = jax.tree.map(lambda x: jnp.full_like(x, identity), like)
-    return lax.scan(step, start, blocks)[0]
-
-
-def _attended(
-    mask: jax.Array | None,
-    shape: tuple[int, ...],
-    is_causal: bool,
-    size: int,
-    first: jax.Array,
-) -> jax.Array:
-    """Which key positions of a block each query attends to: those beyond all, none."""
-    axis = len(shape) - 1
-    first = first.astype(jnp.int32)
-    along = (1,) * axis + (size,)
-    position = first + lax.broadcasted_iota(jnp.int32, along, axis)
-    attended = position < shape[-1]
-    if is_causal:
-        along = (*(1,) * (axis - 1), shape[-2], 1)
-        attended &= position <= lax.broadcasted_iota(jnp.int32, along, axis - 1)
-    if mask is None:
-        return attended
-    if mask.shape[-1] != 1:
-        mask = lax.dynamic_slice_in_dim(mask, first, size, axis)
-    return attended & mask
-
-
-def _split(x: jax.Array, blocks: tuple[int, int]) -> jax.Array:
-    """Blocks of key positions along a new first axis."""
-    count, size = blocks
-    axis = x.ndim - 3
-    x = _filled_up(x, count * size, axis)
-    x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
-    return jnp.moveaxis(x, axis, 0)
-
-
-def _filled_up(x: jax.Array, size: int, axis: int) -> jax.Array:
-    """Zeros, or False, after x along an axis, up to a size."""
-    missing = [(0, 0)] * x.ndim
-    missing[axis] = (0, size - x.shape[axis])
-    return jnp.pad(x, missing)
+        noise = Noise(one, realised, start, None if mode is False else mode, dims)
+    return attend(q, k, v, mask, scale, noise, is_causal=bool(is_causal), blocks=blocks)
 
 
 def _balanced(positions: int, block_size: Any) -> tuple[int, int]:

@@ -122,7 +122,7 @@ LAYERS = [
     {"_draw", "_keys"},
     {"_window"},
     {"_mask"},
-    {"_op"},
+    {"_op", "_blockwise"},
     {"_ops", "_predict", "_flax"},
     {"linen", "nnx", "__init__"},
     {"selfcheck"},
