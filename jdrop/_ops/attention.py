@@ -220,7 +220,7 @@ def _as_attended(mask: Any, shape: tuple[int, ...]) -> jax.Array:
     if mask.dtype != bool:
         raise TypeError(
             "mask holds bools, True where a query attends to a key position; got "
-            f"dtype {mask.dtype}. Pass mask != 0, or mask > threshold."
+            f"dtype {mask.dtype}. Of a mask of zeros and ones, pass mask != 0."
         )
     full = (1,) * (len(shape) - mask.ndim) + mask.shape
     if len(full) != len(shape) or any(
