@@ -429,9 +429,16 @@ def run_nnx(attention_fn, x, mask, deterministic):
 @pytest.mark.parametrize("run", [run_linen, run_nnx])
 def test_flax_takes_it_as_its_attention(run):
     x = jnp.asarray(np.random.default_rng(1).standard_normal((2, 20, 16)), jnp.float32)
-    mask = nn.make_causal_mask(x[..., 0], dtype=bool)
-    dropped, rest = (run(by_mask, x, mask, mode) for mode in (False, True))
+
+    @jax.jit
+    def outputs(x):
+        mask = nn.make_causal_mask(x[..., 0], dtype=bool)
+        calls = [(by_mask, True), (by_blocks, True)]
+        calls += [(f, False) for f in (by_mask, by_blocks, on_weights)]
+        return [run(f, x, mask, deterministic) for f, deterministic in calls]
+
+    rest, rest_by_blocks, dropped, *others = outputs(x)
     assert not np.allclose(dropped, rest)
-    assert_close(run(on_weights, x, mask, False), dropped)
-    assert_close(run(by_blocks, x, mask, False), dropped)
-    assert_close(run(by_blocks, x, mask, True), rest)
+    assert_close(rest_by_blocks, rest)
+    for y in others:
+        assert_close(y, dropped)
