@@ -67,8 +67,7 @@ def mc_predict(
         as it is, and each example has a mask of its own.
       chunk_size: Samples that are computed at once, an integer; the chunks follow one
         another, so that memory grows with their size and not with n. None for all n.
-        Where it does not divide n, `apply` is
-        compiled twice, the second time for the rest.
+        Where it does not divide n, `apply` is compiled twice, once more for the rest.
 
     Returns:
       A `Prediction`, each part of the shape of an output, or a pytree of them; in
