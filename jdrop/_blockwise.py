@@ -27,7 +27,7 @@ from jdrop._window import Start, shared
     meta_fields=("dims",),
 )
 @dataclasses.dataclass(frozen=True)
-class Noise:
+class WeightBits:
     """What decides the bits of the weights.
 
     Attributes:
@@ -52,8 +52,8 @@ class Noise:
             self.start.is_aligned,
             shared(whole, self.dims),
         )
-        bits = draw_mask(self.key, shared(x.shape, self.dims), start, self.rate)
-        y = scale_kept(bits, x)
+        mask = draw_mask(self.key, shared(x.shape, self.dims), start, self.rate)
+        y = scale_kept(mask, x)
         return y if self.is_at_rest is None else lax.select_n(self.is_at_rest, y, x)
 
 
@@ -66,7 +66,7 @@ def attend(
     Args:
       q: Queries, of shape (batch..., queries, heads, features).
       *others: Keys, values, bools with as many axes as the weights or None, the scale
-        of scores, and the noise or None.
+        of scores, and `WeightBits` or None.
       is_causal: Whether query i attends to key positions 0 to i only.
       blocks: The number of blocks of key positions, and their size.
 
@@ -83,7 +83,7 @@ def _scan_blocks(
     v: jax.Array,
     mask: jax.Array | None,
     scale: ArrayLike,
-    noise: Noise | None,
+    bits: WeightBits | None,
     *,
     is_causal: bool,
     blocks: tuple[int, int],
@@ -122,7 +122,7 @@ def _scan_blocks(
         k: jax.Array, v: jax.Array, first: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         e = jnp.exp(scores(q, scale, k, first) - top)
-        kept = e if noise is None else noise.drop(e, first, shape)
+        kept = e if bits is None else bits.drop(e, first, shape)
         kept = kept.astype(v.dtype)
         return (
             jnp.einsum("...nts,...snh->...tnh", kept, v, preferred_element_type=wide),

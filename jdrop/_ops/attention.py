@@ -20,7 +20,7 @@ from jdrop._arguments import (
     is_known,
     key_first,
 )
-from jdrop._blockwise import Noise, attend
+from jdrop._blockwise import WeightBits, attend
 from jdrop._keys import consume
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
@@ -168,13 +168,14 @@ def blockwise_attention(
     mode = as_deterministic(deterministic)
     dims = _axes_of(shared, len(shape))
     start = Start.of(offset, shape, dims, None)
-    noise = None
+    bits = None
     if mode is not True and not is_known(realised.value, 0):
         one = None
         if not is_known(realised.value, 1):
             one = consume(key() if callable(key) else key)
-        noise = Noise(one, realised, start, None if mode is False else mode, dims)
-    return attend(q, k, v, mask, scale, noise, is_causal=bool(is_causal), blocks=blocks)
+        is_at_rest = None if mode is False else mode
+        bits = WeightBits(one, realised, start, is_at_rest, dims)
+    return attend(q, k, v, mask, scale, bits, is_causal=bool(is_causal), blocks=blocks)
 
 
 def _balanced(positions: int, block_size: Any) -> tuple[int, int]:
