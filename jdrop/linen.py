@@ -35,7 +35,16 @@ import jax
 from jax.typing import ArrayLike
 
 from jdrop._flax import NEEDS_FLAX, check_fields, first_logit
-from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
+from jdrop._ops import (
+    alpha,
+    attention,
+    concrete,
+    features,
+    noise,
+    recurrent,
+    units,
+    weights,
+)
 
 try:
     import flax.linen as nn
@@ -44,6 +53,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDropout",
     "ConcreteDropout",
     "DropConnect",
     "DropPath",
@@ -164,6 +174,16 @@ class FeatureAlphaDropout(_Module):
     deterministic: Flag = None
     rng_collection: str = "dropout"
     _function = staticmethod(alpha.feature_alpha_dropout)
+
+
+class AttentionDropout(_Module):
+    """`jdrop.attention_dropout` as a module: drops attention weights."""
+
+    rate: ArrayLike
+    shared: Sequence[str] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(attention.attention_dropout)
 
 
 class DropPath(_Module):

@@ -25,7 +25,16 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import as_dims
 from jdrop._flax import NEEDS_FLAX, by_name, check_fields, check_positions, first_logit
-from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
+from jdrop._ops import (
+    alpha,
+    attention,
+    concrete,
+    features,
+    noise,
+    recurrent,
+    units,
+    weights,
+)
 
 try:
     from flax import nnx
@@ -34,6 +43,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDropout",
     "ConcreteDropout",
     "DropConnect",
     "DropPath",
@@ -232,6 +242,19 @@ class FeatureAlphaDropout(_Module):
     rng_collection: str = "dropout"
     rngs: Keys | None = None
     _function = staticmethod(alpha.feature_alpha_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AttentionDropout(_Module):
+    """`jdrop.attention_dropout` as a module: drops attention weights."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    shared: Sequence[str] = ()
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(attention.attention_dropout)
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -208,6 +208,13 @@ CASES = (
         twin=jdrop.dropout,
         shares=range,
     ),
+    Case(
+        jdrop.attention_dropout,
+        _dropout,
+        arguments={"shared": ("heads", "query")},
+        twin=jdrop.dropout,
+        shares=lambda ndim: range(max(ndim - 3, 0), ndim - 1),
+    ),
     GAUSSIAN,
     Case(
         jdrop.gaussian_noise,

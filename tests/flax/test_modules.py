@@ -93,7 +93,7 @@ def test_modules_have_the_arguments_of_their_functions(package):
             expected = taken[field].default
             assert fields[field].default == expected, (name, field)
         given = taken.keys() - fields.keys()
-        data = {"key", "x", "previous", "params", "deterministic", "offset"}
+        data = {"key", "x", "weights", "params", "previous", "deterministic", "offset"}
         assert given <= data, (name, given - data)
 
 
