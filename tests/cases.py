@@ -118,9 +118,9 @@ class Case:
         shape, dims = np.shape(x), (*dims, *self.shares(np.ndim(x)))
         if self.noise == "mask":
             return oracle.mask(words, shape, rate, dims, **part)
-        uniform = (oracle.noise(words, shape, dims, **part) // 2**8 + 0.5) / 2**24
-        shape_it = {"normal": scipy.special.ndtri, "logistic": scipy.special.logit}
-        return shape_it[self.noise](uniform)
+        uniform = (1 + oracle.symmetric(oracle.noise(words, shape, dims, **part))) / 2
+        noises = {"normal": scipy.special.ndtri, "logistic": scipy.special.logit}
+        return noises[self.noise](uniform)
 
 
 def _dropout(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
