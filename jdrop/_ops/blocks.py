@@ -23,6 +23,7 @@ from jdrop._arguments import (
     is_traced,
     key_first,
 )
+from jdrop._draw import unpack
 from jdrop._mask import Mask, real_dtype
 from jdrop._noise import times
 from jdrop._op import Op, apply
@@ -109,8 +110,8 @@ def drop_block(
     batch = None if batch_axis is None else as_axis("batch_axis", batch_axis, x.ndim)
     if batch != 0 and not is_known(offset, 0):
         raise ValueError(
-            "offset counts examples along axis 0, and batch_axis must be 0 with it; got "
-            f"an offset and batch_axis={batch_axis}. Move the examples to axis 0."
+            "offset counts examples along axis 0, so batch_axis must be 0 with it; got "
+            f"an offset with batch_axis={batch_axis}. Move the examples to axis 0."
         )
     block, shape = [1] * x.ndim, list(x.shape)
     for axis, size, side in zip(positions, sizes, blocks, strict=True):
@@ -218,8 +219,9 @@ def _exact(
     keep = ~(xp.where(is_inside, wide, 0) * np.float32(2**32)).astype(np.uint32)
     n = np.array([n for n, _ in coverage], np.uint32)
     positions = sum(share for _, share in coverage)
-    shares = [share * (2**32 - 1) // positions for _, share in coverage]
-    shares = np.array(shares, np.uint32)
+    shares = np.array(
+        [share * (2**32 - 1) // positions for _, share in coverage], np.uint32
+    )
 
     def mean_power(q: Any) -> Any:
         power, square = xp.full(n.shape, ~np.uint32(0)), q
@@ -265,7 +267,7 @@ def _law(
     block: tuple[int, ...], batch: int | None, seeds: Mask, x: jax.Array
 ) -> jax.Array:
     """Applies the mask that seeds give; a 1 bit of theirs is a block that is kept."""
-    kept = seeds.to_bool()
+    kept = unpack(seeds.words, seeds.layout).reshape(seeds.shape)
     for axis, side in enumerate(block):
         # One window of all axes took a CPU 16 times as long as one after the other.
         if side > 1:
