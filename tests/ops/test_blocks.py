@@ -80,16 +80,18 @@ def seeds_of(shape, block, rate, shared=(), calibration="exact", offset=0):
     return oracle.mask(key_words(KEY), sizes, gamma, shared, offset)
 
 
+slow = pytest.mark.slow
 # The shape of x, the side of a block along each of its axes, and the options.
 MAPS = [
     ((4, 14, 14, 6), (1, 7, 7, 1), {}),
-    ((4, 14, 14, 6), (1, 7, 7, 1), {"calibration": "paper"}),
-    ((4, 14, 14, 6), (1, 7, 7, 1), {"per_channel": False}),
-    ((40, 7, 7, 3), (1, 7, 7, 1), {}),
+    pytest.param((4, 14, 14, 6), (1, 7, 7, 1), {"per_channel": False}, marks=slow),
+    pytest.param((40, 7, 7, 3), (1, 7, 7, 1), {}, marks=slow),
     ((9, 4, 5, 3), (1, 4, 5, 1), {}),
-    ((4, 9, 16, 3), (1, 3, 6, 1), {"block_size": (3, 6)}),
+    ((4, 9, 16, 3), (1, 3, 6, 1), {"block_size": (3, 6), "per_channel": False}),
     ((5, 3, 40), (1, 1, 6), {"block_size": 6, "channel_axis": 1}),
-    ((5, 40), (1, 6), {"block_size": [6], "channel_axis": None}),
+    pytest.param(
+        (5, 40), (1, 6), {"block_size": [6], "channel_axis": None}, marks=slow
+    ),
     ((9, 40, 3), (2, 2, 1), {"block_size": 2, "batch_axis": None}),
     ((3, 8, 9, 10, 2), (1, 3, 3, 3, 1), {"block_size": 3}),
 ]
@@ -98,12 +100,17 @@ MAPS = [
 @pytest.mark.parametrize(("shape", "block", "options"), MAPS, ids=str)
 def test_whole_blocks_are_dropped_and_the_rest_makes_up(shape, block, options):
     x = map_of(shape)
-    channel = () if options.get("per_channel", True) else (-1,)
-    seeds = seeds_of(shape, block, RATE, channel, options.get("calibration", "exact"))
+    shared = () if options.get("per_channel", True) else (-1,)
+    seeds = seeds_of(shape, block, RATE, shared)
     expected = drop_block_oracle(seeds, x, block, options.get("batch_axis", 0))
-    y, pullback = jax.vjp(lambda x: jdrop.drop_block(KEY, x, RATE, **options), x)
+
+    @jax.jit
+    def value_and_slope(x):
+        y, pullback = jax.vjp(lambda x: jdrop.drop_block(KEY, x, RATE, **options), x)
+        return y, *pullback(jnp.ones(shape))
+
+    y, slope = value_and_slope(x)
     np.testing.assert_allclose(y, expected, rtol=1e-6)
-    [slope] = pullback(jnp.ones(shape))
     np.testing.assert_allclose(slope, expected / x, rtol=1e-6)
     assert 0.05 < (expected == 0).mean() < 0.5
 
@@ -131,9 +138,9 @@ def test_it_is_what_torchvision_computes_of_the_same_seeds():
     [
         ((64, 7, 7, 64), 7),
         ((64, 14, 14, 64), 7),
-        ((8, 56, 56, 32), 7),
-        ((64, 40, 64), 7),
-        ((16, 8, 9, 10, 32), 3),
+        pytest.param((8, 56, 56, 32), 7, marks=slow),
+        pytest.param((64, 40, 64), 7, marks=slow),
+        pytest.param((16, 8, 9, 10, 32), 3, marks=slow),
     ],
     ids=str,
 )
@@ -142,23 +149,24 @@ def test_the_expected_share_is_dropped(shape, side):
     positions = tuple(range(1, len(shape) - 1))
     covered = coverage([shape[i] for i in positions], [side] * len(positions))
 
-    @functools.partial(jax.jit, static_argnames="calibration")
-    def shares(rate, calibration):
-        options = {"block_size": side, "calibration": calibration}
-        y = jdrop.drop_block(KEY, jnp.ones(shape), rate, **options)
-        return (y == 0).mean(positions), y.mean()
+    @jax.jit
+    def shares(rate):
+        both = []
+        for calibration in ("exact", "paper"):
+            options = {"block_size": side, "calibration": calibration}
+            y = jdrop.drop_block(KEY, jnp.ones(shape), rate, **options)
+            both.append(((y == 0).mean(positions), y.mean()))
+        return both
 
     for rate in (0.1, 0.5):
-        for calibration in ("exact", "paper"):
-            share, mean = shares(rate, calibration)
+        of_paper = dropped_share(rate / covered.mean(), covered)
+        for expected, (share, mean) in zip((rate, of_paper), shares(rate), strict=True):
             share = np.asarray(share, np.float64)
-            expected = rate
-            if calibration == "paper":
-                expected = dropped_share(rate / covered.mean(), covered)
             sigma = share.std() / math.sqrt(share.size)
             # The rate of seeds is rounded to 2^-16, which moves the share by up to
             # 2^-17 times the number of blocks that cover a position.
-            assert abs(share.mean() - expected) <= SIGMAS * sigma + 4e-4
+            rounding = 2**-17 * covered.mean()
+            assert abs(share.mean() - expected) <= SIGMAS * sigma + rounding
             # Every example keeps its mean.
             np.testing.assert_allclose(mean, 1, rtol=1e-6)
 
@@ -184,7 +192,7 @@ def test_seeds_outside_the_valid_region_would_drop_nearly_all():
     ]
     covered = np.multiply.outer(along, along)
     gamma = 0.1 * 7 * 7 / side**2 / ((7 - side + 1) * (7 - side + 1))
-    assert abs(dropped_share(gamma, covered) - 0.925) < 5e-4
+    assert abs(dropped_share(gamma, covered) - 0.930) < 5e-4
     ours = blocks._gamma(np.float32(0.1), (7, 7), (7, 7), "exact")
     assert abs(dropped_share(ours, coverage((7, 7), (7, 7))) - 0.1) < 1e-6
 
@@ -219,7 +227,7 @@ def test_a_schedule_gives_the_same_masks_without_compiling_again():
         return jdrop.drop_block(KEY, x, rate, deterministic=deterministic)
 
     dropped = np.zeros(x.shape, bool)
-    for rate in (0.01, 0.1, 1 / 3, 0.5, 0.9):
+    for rate in (0.01, 1 / 3, 0.9):
         y = traced(rate, False)
         np.testing.assert_allclose(y, jdrop.drop_block(KEY, x, rate), rtol=1e-6)
         # What a lower rate drops, a higher one drops too.
@@ -249,10 +257,14 @@ def test_parts_of_a_batch_get_their_rows():
     np.testing.assert_array_equal(
         jdrop.drop_block(KEY, x[:3], RATE, block_size=3), whole[:3]
     )
-    for first in (2, jnp.int32(30)):
-        part = jax.lax.dynamic_slice_in_dim(x, first, 10)
-        y = jdrop.drop_block(KEY, part, RATE, block_size=3, offset=first)
-        np.testing.assert_array_equal(y, whole[int(first) :][:10])
+
+    @jax.jit
+    def part(first):
+        rows = jax.lax.dynamic_slice_in_dim(x, first, 10)
+        return jdrop.drop_block(KEY, rows, RATE, block_size=3, offset=first)
+
+    for first in (2, 30):
+        np.testing.assert_array_equal(part(first), whole[first:][:10])
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
@@ -269,32 +281,37 @@ def test_what_is_dropped_cannot_spoil_anything(bad):
     np.testing.assert_array_equal(pullback(jnp.ones(x.shape))[0], kept)
 
 
-def test_transforms_and_dtypes():
+def small(x, key=KEY, rate=RATE):
+    return jdrop.drop_block(key, x, rate, block_size=3)
+
+
+def test_transforms():
     x = map_of((3, 8, 9))
-
-    def f(x, key=KEY, rate=RATE):
-        return jdrop.drop_block(key, x, rate, block_size=3)
-
-    y = np.asarray(f(x))
-    np.testing.assert_allclose(jax.jvp(f, (x,), (x,)), [y, y], rtol=1e-6)
+    y = np.asarray(small(x))
+    np.testing.assert_allclose(jax.jvp(small, (x,), (x,)), [y, y], rtol=1e-6)
     keys = jnp.stack([jax.random.key(1, impl="rbg"), KEY])
-    mapped = jax.vmap(lambda key, rate: f(x, key, rate))(keys, jnp.array([0.1, RATE]))
+    mapped = jax.vmap(small, (None, 0, 0))(x, keys, jnp.array([0.1, RATE]))
     np.testing.assert_allclose(mapped[1], y, rtol=1e-6)
-    curvature = jax.jit(
-        jax.grad(lambda x: jax.grad(lambda x: (f(x) ** 3).sum())(x).sum())
-    )
-    np.testing.assert_allclose(curvature(x), 6 * y * (y / x) ** 2, rtol=1e-5)
-    assert jax.grad(lambda rate: f(x, rate=rate).sum())(RATE) == 0
+    slope = jax.grad(lambda x: (small(x) ** 3).sum())
+    curvature = jax.jit(jax.grad(lambda x: slope(x).sum()))(x)
+    np.testing.assert_allclose(curvature, 6 * y * (y / x) ** 2, rtol=1e-5)
+    assert jax.grad(lambda rate: small(x, rate=rate).sum())(RATE) == 0
     half = x.astype(jnp.bfloat16)
-    assert f(half).dtype == jnp.bfloat16
-    once = f(half.astype(jnp.float32)).astype(jnp.bfloat16)
-    np.testing.assert_array_equal(f(half), once)
-    assert jax.jit(lambda x: f(jnp.stack([x] * 72).reshape(1, 8, 9)))(2.0).weak_type
-    np.testing.assert_allclose(f(x * np.complex64(1j)), 1j * y, rtol=1e-6)
+    once = small(half.astype(jnp.float32)).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(small(half), once)
+
+
+@slow
+def test_types_and_sizes():
+    x = map_of((3, 8, 9))
+    y = np.asarray(small(x))
+    weak = jax.jit(lambda x: small(jnp.broadcast_to(x, (1, 8, 9))))
+    assert weak(2.0).weak_type and not weak(jnp.float32(2)).weak_type
+    np.testing.assert_allclose(small(x * np.complex64(1j)), 1j * y, rtol=1e-6)
     for shape in ((0, 8, 9), (3, 0, 9), (3, 8, 0)):
-        assert f(jnp.zeros(shape)).shape == shape
+        assert small(jnp.zeros(shape)).shape == shape
     with jax.enable_x64(True):
-        wide = f(jnp.asarray(x, jnp.float64))
+        wide = small(jnp.asarray(x, jnp.float64))
         assert wide.dtype == jnp.float64
         np.testing.assert_allclose(wide, y, rtol=1e-6)
 
@@ -323,8 +340,15 @@ def test_the_same_options_are_one_program():
     assert _draw_and_apply._cache_size() - before <= 2
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
-@pytest.mark.parametrize("spec", [P("a"), P(("a", "b")), P("a", None, None, "b")])
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("explicit", P("a")),
+        ("auto", P("a", None, None, "b")),
+        pytest.param("auto", P(("a", "b")), marks=slow),
+        pytest.param("explicit", P("a", None, None, "b"), marks=slow),
+    ],
+)
 def test_examples_on_devices_of_their_own(kind, spec):
     """Devices speak only where they share an example, for its number of kept ones."""
     mesh = make_mesh((4, 2), kind)
