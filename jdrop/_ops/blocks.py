@@ -52,18 +52,20 @@ def drop_block(
     Blocks overlap, so gamma is less than the rate. By default it is the one at which
     the expected share of dropped elements is the rate:
     mean(1 - (1 - gamma)^n) = rate, where n counts the blocks that cover a position. It
-    is found with integers, to 10^-6 of the rate's range, the same for a traced rate as
-    for a number, and then rounded as every rate is (see `sample_mask`). The paper's own
-    gamma, rate / mean(n), takes no account of overlaps and drops less.
+    is found with integers, so that a traced rate has the gamma of a number, and then
+    rounded as every rate is (see `sample_mask`), which moves the share by 2^-17 mean(n)
+    at most. The paper's own gamma, rate / mean(n), takes no account of overlaps and
+    drops less. Positions at the edges, in fewer blocks, are dropped less often.
 
     Each example is normalised by what it keeps of its own positions and channels. The
     paper does so over the whole batch, which would let each example depend on the
     others, and a part of a batch differ from the whole. Where nothing of an example is
-    kept there is nothing to scale: it is zeros. This is rare unless blocks nearly fill
-    the map and `per_channel` is off, and takes that much off the expectation.
+    kept there is nothing to scale: it is zeros. That is rare, unless blocks nearly fill
+    the map and `per_channel` is off, and takes as much off the expectation.
 
-    Positions at the edges are covered by fewer blocks than the others, and are dropped
-    less often.
+    For the backward pass only the packed seeds are kept, one bit for each place of a
+    block. Devices that share a batch exchange nothing; those that share an example
+    exchange its count, and the edges where its positions are cut.
 
     Args:
       key: As in `dropout`.

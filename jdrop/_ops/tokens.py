@@ -46,6 +46,7 @@ def token_dropout(
     `jnp.take_along_axis(positions, indices[..., None], axis=1)`.
 
     With one key, the tokens kept at a higher rate are among those kept at a lower one.
+    A mesh of explicit axes must not cut the axis of the tokens.
 
     Args:
       key: As in `dropout`. It is asked for only where tokens are removed.

@@ -344,7 +344,7 @@ def test_the_same_options_are_one_program():
     ("kind", "spec"),
     [
         ("explicit", P("a")),
-        ("auto", P("a", None, None, "b")),
+        pytest.param("auto", P("a", None, None, "b"), marks=slow),
         pytest.param("auto", P(("a", "b")), marks=slow),
         pytest.param("explicit", P("a", None, None, "b"), marks=slow),
     ],
@@ -388,6 +388,7 @@ def test_errors_say_what_to_do(shape, options, error, message):
         jdrop.drop_block(KEY, jnp.ones(shape), **{"rate": RATE, **options})
 
 
+@slow
 def test_a_program_for_any_batch_and_none_for_any_map():
     def export(sizes):
         shape = jax.export.symbolic_shape(sizes)

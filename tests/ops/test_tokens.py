@@ -30,10 +30,10 @@ def indices_oracle(u, count, prefix=0):
     return np.array(rows, int).reshape(len(u), prefix + count)
 
 
-def check(x, rate, count, prefix=0, offset=0, key=KEY):
+def check(x, rate, count, prefix=0, offset=0):
     """Compares the tokens and their indices with the oracle, and returns them."""
     kept, indices = jdrop.token_dropout(
-        key, x, rate, prefix_tokens=prefix, offset=offset
+        KEY, x, rate, prefix_tokens=prefix, offset=offset
     )
     batch, tokens = x.shape[:2]
     expected = indices_oracle(uniform(batch, tokens - prefix, offset), count, prefix)
@@ -46,14 +46,15 @@ def check(x, rate, count, prefix=0, offset=0, key=KEY):
 
 @pytest.mark.parametrize(
     ("rate", "prefix", "count"),
-    [(0.75, 0, 10), (0.1, 1, 36), (0.5, 2, 20), (0.999, 1, 1), (1, 0, 1)],
+    [(0.1, 1, 36), (0.5, 2, 20), (1, 0, 1)],
 )
 def test_the_greatest_numbers_are_kept_in_order(rate, prefix, count):
     check(TOKENS, rate, count, prefix)
 
 
-@pytest.mark.parametrize("shape", [(5, 40), (5, 40, 3, 2)])
-@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bfloat16])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((5, 40), jnp.int32), ((5, 40, 3, 2), jnp.bfloat16)]
+)
 def test_arrays_of_every_kind(shape, dtype):
     x = jnp.arange(np.prod(shape)).reshape(shape).astype(dtype)
     check(x, 0.5, 20)
@@ -78,8 +79,8 @@ def test_equal_numbers_are_taken_by_their_place():
 
 
 def test_kept_tokens_are_nested_over_rates():
-    _, few = jdrop.token_dropout(KEY, TOKENS, 0.8, prefix_tokens=1)
-    _, many = jdrop.token_dropout(KEY, TOKENS, 0.3, prefix_tokens=1)
+    _, few = jdrop.token_dropout(KEY, TOKENS, 0.75, prefix_tokens=1)
+    _, many = jdrop.token_dropout(KEY, TOKENS, 0.5, prefix_tokens=1)
     for lower, higher in zip(np.asarray(many), np.asarray(few), strict=True):
         assert set(higher) < set(lower)
 
@@ -109,7 +110,7 @@ def test_parts_of_a_batch_get_their_rows():
         return jdrop.token_dropout(KEY, x, 0.5, prefix_tokens=1, offset=first)[1]
 
     np.testing.assert_array_equal(part(5), whole[5:7])
-    check(TOKENS, 0.5, 20, prefix=1, offset=1000)
+    check(TOKENS[:2], 0.5, 20, prefix=1, offset=1000)
 
 
 def test_gradients_go_to_the_tokens_that_are_kept():
@@ -161,8 +162,9 @@ def test_a_key_may_be_made_where_it_is_needed():
             jdrop.token_dropout(key, TOKENS, 0.5)
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
-@pytest.mark.parametrize("spec", [P("a"), P("a", None, "b")])
+@pytest.mark.parametrize(
+    ("kind", "spec"), [("auto", P("a")), ("explicit", P("a", None, "b"))]
+)
 def test_devices_take_their_own_tokens(kind, spec):
     f = functools.partial(jdrop.token_dropout, KEY, rate=0.5, prefix_tokens=1)
     mesh = make_mesh((4, 2), kind)
