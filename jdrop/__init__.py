@@ -4,6 +4,8 @@ Functions take a key first and consume it:
 
 - `dropout`, `alpha_dropout`: drop single units.
 - `feature_dropout`, `feature_alpha_dropout`: drop whole channels.
+- `drop_block`: drop regions of a map.
+- `token_dropout`: remove tokens of a sequence.
 - `drop_path`, `drop_path_rates`: drop the branches of residual blocks.
 - `gaussian_dropout`, `gaussian_noise`: noise in place of a mask.
 - `concrete_dropout`, `concrete_regulariser`: a rate that is learned.
@@ -22,10 +24,12 @@ from jdrop._keys import key_for
 from jdrop._mask import Mask, apply_mask, sample_mask
 from jdrop._ops.alpha import alpha_dropout, feature_alpha_dropout
 from jdrop._ops.attention import attention_dropout, blockwise_attention
+from jdrop._ops.blocks import drop_block
 from jdrop._ops.concrete import concrete_dropout, concrete_regulariser
 from jdrop._ops.features import drop_path, drop_path_rates, feature_dropout
 from jdrop._ops.noise import gaussian_dropout, gaussian_noise
 from jdrop._ops.recurrent import zoneout
+from jdrop._ops.tokens import token_dropout
 from jdrop._ops.units import dropout
 from jdrop._ops.weights import drop_connect
 from jdrop._predict import Prediction, mc_predict
@@ -41,6 +45,7 @@ __all__ = [
     "blockwise_attention",
     "concrete_dropout",
     "concrete_regulariser",
+    "drop_block",
     "drop_connect",
     "drop_path",
     "drop_path_rates",
@@ -52,6 +57,7 @@ __all__ = [
     "key_for",
     "mc_predict",
     "sample_mask",
+    "token_dropout",
     "zoneout",
 ]
 __version__ = "0.1.0.dev0"

@@ -253,8 +253,9 @@ def test_numbers_and_numpy_arrays(case, x):
 @each_law
 def test_weak_type_stays(case):
     for f in (case, jax.jit(case)):
-        assert f(KEY, 2.0, RATE).weak_type
-        assert not f(KEY, jnp.float32(2), RATE).weak_type
+        weak = jnp.broadcast_to(jnp.asarray(2.0), SHAPE)
+        assert f(KEY, weak, RATE).weak_type
+        assert not f(KEY, weak.astype(jnp.float32), RATE).weak_type
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (3, 0, 4)])
@@ -305,25 +306,24 @@ def test_masks_are_nested_over_rates(case):
 
 @each_law
 def test_forward_and_reverse_derivatives_agree(case):
-    x = X[:3, 0, :5]
+    x = X[:2, :, :3]
     jacobian = jax.jacfwd(lambda x: run(case, x=x))(x)
     np.testing.assert_allclose(jax.jacrev(lambda x: run(case, x=x))(x), jacobian)
-    slope = np.asarray(jacobian).reshape(15, 15)
+    slope = np.asarray(jacobian).reshape(18, 18)
     assert np.count_nonzero(slope) == np.count_nonzero(np.diag(slope)) > 0
 
 
 @each_law
 def test_higher_derivatives(case):
-    x = X[0, 0, :7]
+    x = X[:2, :2, :2]
 
     def cube(x):
         return (run(case, x=x) ** 3).sum()
 
     slope = jax.grad(lambda x: run(case, x=x).sum())(x)
     curvature = 6 * np.asarray(run(case, x=x)) * np.square(slope)
-    np.testing.assert_allclose(
-        jax.jit(jax.hessian(cube))(x), np.diag(curvature), rtol=1e-5
-    )
+    hessian = jax.jit(jax.hessian(cube))(x).reshape(8, 8)
+    np.testing.assert_allclose(hessian, np.diag(curvature.ravel()), rtol=1e-5)
     grad_of_grad = jax.jit(jax.grad(lambda x: jax.grad(cube)(x).sum()))(x)
     np.testing.assert_allclose(grad_of_grad, curvature, rtol=1e-5)
 

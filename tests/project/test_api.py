@@ -31,8 +31,8 @@ each_class = pytest.mark.parametrize(
 )
 
 
-# Modules of ops that are no row of the table, because they take or return a tree.
-APART = {"DropConnect"}
+# Modules of ops that are no row of the table, because they take or return other than x.
+APART = {"DropConnect", "TokenDropout"}
 # Functions that draw nothing.
 KEYLESS = (jdrop.apply_mask, jdrop.concrete_regulariser, jdrop.drop_path_rates)
 
