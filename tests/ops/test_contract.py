@@ -366,5 +366,5 @@ def test_a_key_is_used_once(case, legacy):
 
 @each_case
 def test_nothing_but_x_is_positional_after_the_rate(case):
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="by position"):
         case.op(KEY, X, *case.after, RATE, True)
