@@ -37,7 +37,7 @@ def token_dropout(
     """Removes the same number of tokens, at random, from each example.
 
     kept[i] = x[i, indices[i]], where indices[i] are the first `prefix_tokens`, and of
-    the n others those with the k greatest of n independent uniform numbers, in order;
+    the n others those with the k greatest of n independent uniform words, in order;
     k = max(1, round((1 - rate) * n)).
 
     The sequence gets shorter, and a step cheaper. Nothing is scaled: attention and
@@ -106,7 +106,8 @@ def token_dropout(
 
 def _known(rate: Any, deterministic: Any) -> tuple[float, bool]:
     """The rate and the mode; raises if they are traced."""
-    p, is_at_rest = as_rate(rate), as_deterministic(deterministic)
+    is_at_rest = as_deterministic(deterministic)
+    p = as_rate(0 if rate is None and is_at_rest is True else rate)
     for name, value in (("rate", p), ("deterministic", is_at_rest)):
         if is_traced(value):
             raise TypeError(
@@ -125,8 +126,7 @@ def _keep(
     """`token_dropout` after its checks, as one program."""
     batch, tokens = x.shape[:2]
     shape = (batch, tokens - prefix)
-    # They have no rate, and are too few to be worth cutting on a mesh.
-    u = draw_noise(key, shape, start, Rate.of(0)).uniform(jnp.zeros(shape))
+    u = draw_noise(key, shape, start, Rate.of(0))._words().reshape(shape)
     # Of equal numbers the first counts as greater: the same order everywhere.
     best = jnp.argsort(u, axis=1, descending=True, stable=True)[:, :count]
     drawn = jnp.sort(best.astype(jnp.int32), axis=1) + np.int32(prefix)
