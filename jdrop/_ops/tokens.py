@@ -37,7 +37,7 @@ def token_dropout(
     """Removes the same number of tokens, at random, from each example.
 
     kept[i] = x[i, indices[i]], where indices[i] are the first `prefix_tokens`, and of
-    the n others those with the k greatest of n independent uniform words, in order;
+    the n others those with the k greatest of n independent uniform numbers, in order;
     k = max(1, round((1 - rate) * n)).
 
     The sequence gets shorter, and a step cheaper. Nothing is scaled: attention and
@@ -126,7 +126,8 @@ def _keep(
     """`token_dropout` after its checks, as one program."""
     batch, tokens = x.shape[:2]
     shape = (batch, tokens - prefix)
-    u = draw_noise(key, shape, start, Rate.of(0))._words().reshape(shape)
+    # They have no rate, and are too few to be worth cutting on a mesh.
+    u = draw_noise(key, shape, start, Rate.of(0)).uniform(jnp.zeros(shape))
     # Of equal numbers the first counts as greater: the same order everywhere.
     best = jnp.argsort(u, axis=1, descending=True, stable=True)[:, :count]
     drawn = jnp.sort(best.astype(jnp.int32), axis=1) + np.int32(prefix)
