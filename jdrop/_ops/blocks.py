@@ -118,13 +118,15 @@ def drop_block(
     block, shape = [1] * x.ndim, list(x.shape)
     for axis, size, side in zip(positions, sizes, blocks, strict=True):
         block[axis], shape[axis] = side, size - side + 1
+    # None will do where x is left alone.
+    gamma = rate if rate is None else _gamma(as_rate(rate), sizes, blocks, calibration)
     others = {batch, *positions}
     shares = () if per_channel else [i for i in range(x.ndim) if i not in others]
     return apply(
         _drop_block(tuple(block), batch),
         key,
         (x,),
-        _gamma(as_rate(rate), sizes, blocks, calibration),
+        gamma,
         deterministic=deterministic,
         broadcast_dims=shares,
         shape=tuple(shape),

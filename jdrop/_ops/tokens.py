@@ -106,7 +106,8 @@ def token_dropout(
 
 def _known(rate: Any, deterministic: Any) -> tuple[float, bool]:
     """The rate and the mode; raises if they are traced."""
-    p, is_at_rest = as_rate(rate), as_deterministic(deterministic)
+    is_at_rest = as_deterministic(deterministic)
+    p = as_rate(0 if rate is None and is_at_rest is True else rate)
     for name, value in (("rate", p), ("deterministic", is_at_rest)):
         if is_traced(value):
             raise TypeError(

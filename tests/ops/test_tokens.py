@@ -138,6 +138,7 @@ def test_vmap_over_keys_is_a_loop():
     [
         {"rate": 0},
         {"rate": 0.5, "deterministic": True},
+        {"rate": None, "deterministic": True},
         {"rate": 0.01},
         {"rate": 1, "prefix_tokens": 40},
         {"rate": 1, "prefix_tokens": 41},
