@@ -61,7 +61,7 @@ def assert_close(got, expected, atol=1e-5):
 @pytest.mark.parametrize(
     ("names", "dims"),
     [
-        ((), ()),
+        pytest.param((), (), marks=pytest.mark.slow),
         (["query"], (3,)),
         ({"heads", "batch"}, (0, 1, 2)),
     ],
@@ -232,11 +232,16 @@ def test_blockwise_forward_and_second_derivatives():
     assert_close(derivatives(blockwise), derivatives(plain), atol=1e-4)
 
 
-def test_blockwise_in_half_precision():
-    """Rounded to 8 digits: the weights, of sum 1 / keep, and the result."""
+def test_blockwise_keeps_the_type():
     x = arrays(dtype=jnp.bfloat16)
     types = jax.eval_shape(lambda *x: value_and_grads(blockwise, *x), *x)
     assert {y.dtype for y in types} == {jnp.dtype(jnp.bfloat16)}
+
+
+@slow
+def test_blockwise_in_half_precision():
+    """Rounded to 8 digits: the weights, of sum 1 / keep, and the result."""
+    x = arrays(dtype=jnp.bfloat16)
     exact = [x.astype(jnp.float32) for x in x]
     largest = jnp.abs(exact[2]).max() / (1 - RATE)
     error = jnp.abs(blockwise(*x).astype(jnp.float32) - plain(*exact)).max()
