@@ -89,7 +89,8 @@ def draw_words(
         first,
         seed[0] ^ seed[1] ^ threshold,
     )
-    kept = jnp.full(sizes, _ALL_KEPT, jnp.uint32) | (varying & np.uint32(0))
+    nothing = varying & np.uint32(0)
+    seed, kept = seed | nothing, jnp.full(sizes, _ALL_KEPT, jnp.uint32) | nothing
     on_cpu = functools.partial(_draw_on_cpu, fold_pair, counters, threshold)
     without_loop = functools.partial(_draw_without_loop, fold_pair, counters)
     words: jax.Array = lax.platform_dependent(
