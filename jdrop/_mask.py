@@ -238,14 +238,16 @@ def select(
 def choose(mask: Mask, x: jax.Array, other: jax.Array) -> jax.Array:
     """The one select between two arrays: x where the mask keeps, the other elsewhere.
 
-    The packed words are all that a backward pass holds.
+    The packed words, and the rate, are all that a backward pass holds.
     """
 
     @checkpoint
-    def pick(words: jax.Array, *arrays: jax.Array) -> jax.Array:
-        return over_bits(jnp.where, words, mask.layout, mask.shape, *arrays)
+    def pick(words: jax.Array, rate: jax.Array, *arrays: jax.Array) -> jax.Array:
+        y = over_bits(jnp.where, words, mask.layout, mask.shape, *arrays)
+        # Nothing is scaled, so that a rate of NaN would go unseen.
+        return lax.select_n(jnp.isnan(rate), y, lax.full_like(y, jnp.nan))
 
-    return pick(mask.words, x, other)
+    return pick(mask.words, mask.rate, x, other)
 
 
 def widened(x: jax.Array) -> jax.Array:

@@ -39,21 +39,24 @@ class Noise:
     start: Start
     shape: tuple[int, ...]
 
-    def uniform(self, x: jax.Array) -> jax.Array:
-        """Uniform float32 numbers inside (0, 1), odd multiples of 2^-25, placed as x.
+    def symmetric(self, x: jax.Array) -> jax.Array:
+        """Uniform float32 numbers inside (-1, 1), odd multiples of 2^-24, placed as x.
 
         Each element makes its own block of the cipher and uses one half of it, so that
         nothing has to be moved, on any mesh. What turns it into noise costs as much.
         """
-        half = np.float32(2**-25)
-        u = (self._words() >> np.uint32(8)).astype(jnp.float32) * np.float32(2**-24)
-        return placed_like(x, (u + half).reshape(self.shape))
+        odd = lax.bitcast_convert_type(self._words() >> np.uint32(7) | 1, jnp.int32)
+        centred = (odd - np.int32(2**24)).astype(jnp.float32) * np.float32(2**-24)
+        return placed_like(x, centred.reshape(self.shape))
 
     def normal(self, x: jax.Array) -> jax.Array:
         """Normal float32 numbers of mean 0 and variance 1, placed as x."""
-        # Exact: odd multiples of 2^-24.
-        centred = np.float32(2) * self.uniform(x) - np.float32(1)
-        return np.float32(2**0.5) * lax.erf_inv(centred)
+        return np.float32(2**0.5) * lax.erf_inv(self.symmetric(x))
+
+    def logistic(self, x: jax.Array) -> jax.Array:
+        """The logits of uniform numbers in (0, 1), in float32, placed as x."""
+        centred = self.symmetric(x)
+        return jnp.log1p(centred) - jnp.log1p(-centred)
 
     def _words(self) -> jax.Array:
         """The uint32 word of each element, of shape (outer..., rows..., columns)."""

@@ -1,18 +1,20 @@
 """The table of ops, and what else all tests share: keys of every kind, rates, one x.
 
 A new op is one new row. An oracle is the op's equation in NumPy float64: it takes a
-mask, never a key.
+mask, or noise, and never a key.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+import scipy.special
 
 import jdrop
 
@@ -43,19 +45,53 @@ SHAPE, RATE = (8, 3, 20), 0.3
 X = jax.random.normal(jax.random.key(2), SHAPE) + 3
 
 
-@dataclasses.dataclass(frozen=True)
+Oracle = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+
+
+def _itself(x: np.ndarray, rate: float) -> np.ndarray:
+    return x
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """One op.
+    """One op, called as `case(key, x, rate, **options)`.
 
     Attributes:
-      op: `op(key, x, rate, *, deterministic, broadcast_dims, offset)`.
-      oracle: `oracle(mask, x, rate)`, with a bool mask and the realised rate.
+      op: The function of the library.
+      oracle: `oracle(noise, x, rate)`, with a bool mask, or numbers, and the realised
+        rate. It is affine in x.
       complex_ok: Whether the law makes sense for complex x.
+      arguments: What the op is given besides.
+      after: Numbers that arrays are filled with which follow x.
+      noise: What its noise is: "mask", "normal" or "logistic".
+      twin: The op that it is, with axes shared: its contract is the twin's.
+      shares: The axes that it shares, of an x of so many dimensions.
+      drops: Whether `rate` is a probability of dropping.
+      rounds: Whether it is rounded to what the digits express.
+      at_rest: What deterministic gives, of x and the realised rate.
+      at_one: What every element is at rate 1.
+      tolerance: Of its arithmetic in float32, relative and absolute.
     """
 
     op: Callable[..., jax.Array]
-    oracle: Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-    complex_ok: bool
+    oracle: Oracle
+    complex_ok: bool = False
+    _: dataclasses.KW_ONLY
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    after: tuple[float, ...] = ()
+    noise: str = "mask"
+    twin: Callable[..., jax.Array] | None = None
+    shares: Callable[[int], Sequence[int]] = lambda ndim: ()
+    drops: bool = True
+    rounds: bool = True
+    at_rest: Callable[[np.ndarray, float], np.ndarray] = _itself
+    at_one: float = 0.0
+    tolerance: float = 1e-6
+
+    def __call__(self, key, x, rate=RATE, **options):
+        """Calls the op with what the row gives it."""
+        after = [jnp.full_like(x, number) for number in self.after]
+        return self.op(key, x, *after, rate, **self.arguments, **options)
 
     @property
     def name(self) -> str:
@@ -63,26 +99,152 @@ class Case:
         return self.op.__name__
 
     @property
+    def label(self) -> str:
+        """What the row is called: the op, and what it is given."""
+        given = (f"{name}={value}" for name, value in self.arguments.items())
+        return " ".join([self.name, *given])
+
+    @property
     def module(self) -> str:
         """What its module is called, in jdrop.linen and in jdrop.nnx."""
         return self.name.title().replace("_", "")
+
+    def realised(self, rate: float) -> float:
+        """The rate that the law has."""
+        return realised(rate) if self.rounds else float(np.float32(rate))
+
+    def drawn(self, x, rate=RATE, words=(0, 4, 0, 4), dims=(), **part) -> np.ndarray:
+        """What the oracle of the stream draws for x under the key of these words."""
+        shape, dims = np.shape(x), (*dims, *self.shares(np.ndim(x)))
+        if self.noise == "mask":
+            return oracle.mask(words, shape, rate, dims, **part)
+        uniform = (oracle.noise(words, shape, dims, **part) // 2**8 + 0.5) / 2**24
+        shape_it = {"normal": scipy.special.ndtri, "logistic": scipy.special.logit}
+        return shape_it[self.noise](uniform)
 
 
 def _dropout(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
     return np.where(mask, x / (1 - rate), 0)
 
 
-def _alpha_dropout(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
+def _alpha_dropout(mask, x, rate, mean=0.0, variance=1.0) -> np.ndarray:
     saturation = -1.7580993408473766
-    a = ((1 - rate) * (1 + rate * saturation**2)) ** -0.5
-    return a * np.where(mask, x, saturation) - a * rate * saturation
+    spread = rate * (saturation - mean) ** 2 + variance
+    a = (variance / ((1 - rate) * spread)) ** 0.5
+    b = mean - a * ((1 - rate) * mean + rate * saturation)
+    return a * np.where(mask, x, saturation) + b
 
 
-CASES = (
-    Case(jdrop.dropout, _dropout, complex_ok=True),
-    Case(jdrop.alpha_dropout, _alpha_dropout, complex_ok=False),
+def _gaussian_dropout(normal: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
+    return x * (1 + np.sqrt(rate / (1 - rate)) * normal)
+
+
+def _gaussian_noise(normal: np.ndarray, x: np.ndarray, stddev: float) -> np.ndarray:
+    return x + stddev * normal
+
+
+def _concrete_dropout(logistic: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
+    logits = scipy.special.logit(rate) + logistic
+    return x * scipy.special.expit(-logits / 0.1) / (1 - rate)
+
+
+def _zoneout(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
+    return np.where(mask, x, BEFORE)
+
+
+BEFORE = 5.0
+FIXED_POINT = {"mean": 0.5, "variance": 2.0}
+DROPOUT = Case(jdrop.dropout, _dropout, complex_ok=True)
+ALPHA = Case(jdrop.alpha_dropout, _alpha_dropout)
+GAUSSIAN = Case(
+    jdrop.gaussian_dropout,
+    _gaussian_dropout,
+    complex_ok=True,
+    noise="normal",
+    tolerance=1e-4,
 )
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+CASES = (
+    DROPOUT,
+    ALPHA,
+    Case(
+        jdrop.alpha_dropout,
+        functools.partial(_alpha_dropout, **FIXED_POINT),
+        arguments=FIXED_POINT,
+        at_one=FIXED_POINT["mean"],
+    ),
+    Case(
+        jdrop.feature_dropout,
+        _dropout,
+        complex_ok=True,
+        twin=jdrop.dropout,
+        shares=lambda ndim: range(1, ndim - 1),
+    ),
+    Case(
+        jdrop.feature_dropout,
+        _dropout,
+        complex_ok=True,
+        arguments={"channel_axis": 1, "batch_axis": None},
+        twin=jdrop.dropout,
+        shares=lambda ndim: (0, *range(2, ndim)),
+    ),
+    Case(
+        jdrop.feature_alpha_dropout,
+        _alpha_dropout,
+        twin=jdrop.alpha_dropout,
+        shares=lambda ndim: range(1, ndim - 1),
+    ),
+    Case(
+        jdrop.drop_path,
+        _dropout,
+        complex_ok=True,
+        twin=jdrop.dropout,
+        shares=lambda ndim: range(1, ndim),
+    ),
+    Case(
+        jdrop.drop_path,
+        _dropout,
+        complex_ok=True,
+        arguments={"mode": "batch"},
+        twin=jdrop.dropout,
+        shares=range,
+    ),
+    GAUSSIAN,
+    Case(
+        jdrop.gaussian_noise,
+        _gaussian_noise,
+        noise="normal",
+        drops=False,
+        rounds=False,
+        tolerance=1e-4,
+    ),
+    Case(
+        jdrop.concrete_dropout,
+        _concrete_dropout,
+        noise="logistic",
+        rounds=False,
+        tolerance=1e-4,
+    ),
+    Case(
+        jdrop.zoneout,
+        _zoneout,
+        complex_ok=True,
+        after=(BEFORE,),
+        at_rest=lambda x, rate: (1 - rate) * x + rate * BEFORE,
+        at_one=BEFORE,
+    ),
+)
+# Those with a law of their own, and of these one for each way to draw and to apply.
+LAWS = tuple(case for case in CASES if case.twin is None)
+TYPICAL = (DROPOUT, ALPHA, GAUSSIAN)
+
+
+def each(cases: Sequence[Case]) -> pytest.MarkDecorator:
+    """Runs a test for each of some rows."""
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.label)
+
+
+each_case, each_law, each_typical = each(CASES), each(LAWS), each(TYPICAL)
+each_mask = each([case for case in LAWS if case.noise == "mask"])
 
 
 def realised(rate: float) -> float:
@@ -118,16 +280,18 @@ def kept(
     return oracle.mask(words, shape, rate)
 
 
-def assert_equation(case: Case, y, x, rate=RATE, mask=None, slope=None) -> None:
+def assert_equation(case: Case, y, x, rate=RATE, noise=None, slope=None) -> None:
     """Checks an output, and its slope, against the equation in float64.
 
-    The tolerance is that of a multiply and an add, which a compiler may fuse.
+    The tolerance is that of a multiply and an add, which a compiler may fuse, and of
+    the functions that make noise of uniform numbers.
     """
-    mask = kept(shape=np.shape(x), rate=rate) if mask is None else mask
-    x, p = np.asarray(x, np.float64), realised(rate)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
-    close(y, case.oracle(mask, x, p))
+    noise = case.drawn(x, rate) if noise is None else noise
+    x, p = np.asarray(x, np.float64), case.realised(rate)
+    tolerance = {"rtol": case.tolerance, "atol": case.tolerance}
+    close = functools.partial(np.testing.assert_allclose, **tolerance)
+    close(y, case.oracle(noise, x, p))
     if slope is not None:
-        # Every law is affine in x.
-        close(slope, case.oracle(mask, x + 1, p) - case.oracle(mask, x, p))
-        np.testing.assert_array_equal(np.asarray(slope) != 0, mask)
+        close(slope, case.oracle(noise, x + 1, p) - case.oracle(noise, x, p))
+        if case.noise == "mask":
+            np.testing.assert_array_equal(np.asarray(slope) != 0, noise)

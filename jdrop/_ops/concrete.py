@@ -39,8 +39,8 @@ def concrete_dropout(
       x: Array of any shape and of a floating-point dtype.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
         traced rate is clamped to [0, 1], and here its derivative is that of y.
-      temperature: How smooth the mask is, a number of 2^-20 or more: 0.1 for dense layers, 2/3
-        for the channels of convolutions in the paper.
+      temperature: How smooth the mask is, a number of 2^-20 or more: in the paper 0.1
+        for dense layers, 2/3 for the channels of convolutions.
       deterministic: True returns x. A bool, concrete or traced.
       broadcast_dims: Axes along which all elements share a z: for a map of
         (batch, height, width, channels), (1, 2) drops channels.
@@ -131,11 +131,10 @@ def _law(
 ) -> jax.Array:
     wide = real_dtype(x)
     p, t = rate.astype(wide), temperature.astype(wide)
-    u = noise.uniform(x).astype(wide)
     # At both ends the logit has no bound; the values there are limits, selected.
     inside = (p > 0) & (p < 1)
     safe = jnp.where(inside, p, 0.5)
-    logits = jax.scipy.special.logit(safe) + jax.scipy.special.logit(u)
+    logits = jax.scipy.special.logit(safe) + noise.logistic(x).astype(wide)
     factor = jax.nn.sigmoid(-logits / t) / (1 - safe)
     end = jnp.where(p >= 1, 0.0, jnp.where(p <= 0, 1.0, p))
     return times(x, jnp.where(inside, factor, end))

@@ -75,6 +75,7 @@ def zoneout(
     )
 
 
+@jax.checkpoint
 def _expectation(rate: ArrayLike, x: jax.Array, previous: jax.Array) -> jax.Array:
     wide, before = widened(x), widened(previous)
     p = lax.full_like(wide, rate)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES
+from cases import each_mask
 from jax import lax
 
 import jdrop
@@ -29,7 +29,6 @@ BLOCK = 64
 # A pair of digits a block. Digits below the rate's last 1 are not drawn: 0.1 is
 # rounded to 6554 / 2^16, whose last 1 is digit 15, and 3/16 ends at digit 4.
 PAIRS = {0.5: 1, 0.25: 1, 3 / 16: 2, 0.1: 8, 1 / 3: 8}
-by_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def blocks(f, shape=SHAPE):
@@ -42,10 +41,10 @@ def words(shape):
     return math.prod(Layout.of(shape).words)
 
 
-@by_case
+@each_mask
 @pytest.mark.parametrize(("rate", "pairs"), PAIRS.items())
 def test_a_block_is_two_digits_of_32_elements(case, rate, pairs):
-    drawn = blocks(lambda x: case.op(KEY, x, rate))
+    drawn = blocks(lambda x: case(KEY, x, rate))
     assert drawn == pairs * math.prod(SHAPE) / BITS
 
 
@@ -77,11 +76,11 @@ def test_jax_random_spends_a_block_on_every_element():
     assert threefry_bits(drop, jnp.ones(SHAPE)) == BLOCK
 
 
-@by_case
+@each_mask
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_the_backward_pass_draws_nothing_and_a_checkpoint_draws_again(case, rate):
     def f(x):
-        return (case.op(KEY, x, rate) ** 2).sum()
+        return (case(KEY, x, rate) ** 2).sum()
 
     def drawn(f):
         """Rounds that are written out in the compiled program."""
@@ -94,23 +93,23 @@ def test_the_backward_pass_draws_nothing_and_a_checkpoint_draws_again(case, rate
     assert drawn(jax.value_and_grad(jax.checkpoint(f))) == 2 * once
 
 
-@by_case
+@each_mask
 def test_vmap_over_keys_draws_for_each(case):
     keys = jax.random.split(KEY, 3)
-    drawn = blocks(lambda x: jax.vmap(lambda key: case.op(key, x, 0.5))(keys))
+    drawn = blocks(lambda x: jax.vmap(lambda key: case(key, x, 0.5))(keys))
     # Scalars are not counted, but three seeds are an array: at most two blocks each.
-    seeds = drawn - 3 * blocks(lambda x: case.op(KEY, x, 0.5))
+    seeds = drawn - 3 * blocks(lambda x: case(KEY, x, 0.5))
     assert 0 <= seeds <= 3 * 2
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@by_case
+@each_mask
 def test_no_computation_both_draws_and_applies(case, dtype, rate):
     x = jnp.ones((256, 512), dtype)
 
     def forward_and_back(x):
-        y, pullback = jax.vjp(lambda x: case.op(KEY, x, rate), x)
+        y, pullback = jax.vjp(lambda x: case(KEY, x, rate), x)
         return y, pullback(y)
 
     text = text_of(jax.jit(forward_and_back).lower(x).compile())

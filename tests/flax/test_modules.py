@@ -8,63 +8,97 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, KEY, X
+from cases import CASES, KEY, TYPICAL, X
 from jax.sharding import PartitionSpec as P
 from meshes import make_mesh, place
 
 import jdrop.linen
 import jdrop.nnx
 
-X = X[..., 0]
+X = X[..., :4]
 
 
-def drop_in_linen(cls, key, x, rate, **options):
-    return cls(rate, **options).apply({}, x, rng=key)
+def drop_in_linen(cls, key, x, *arguments, after=(), **options):
+    module = cls(*arguments, **options)
+    after = [jnp.full_like(x, number) for number in after]
+    # Only a rate that is learned makes a variable.
+    variables = module.init(KEY, x, *after, rng=KEY)
+    return module.apply(variables, x, *after, rng=key)
 
 
-def drop_in_nnx(cls, key, x, rate, **options):
-    return cls(rate, **options)(x, rngs=key)
+def drop_in_nnx(cls, key, x, *arguments, after=(), **options):
+    after = [jnp.full_like(x, number) for number in after]
+    return cls(*arguments, **options)(x, *after, rngs=key)
 
 
-MODULES = [
-    pytest.param(
-        getattr(package, case.module),
-        case.op,
-        drop,
-        id=f"{package.__name__}.{case.module}",
-    )
-    for package, drop in ((jdrop.linen, drop_in_linen), (jdrop.nnx, drop_in_nnx))
-    for case in CASES
-]
-each_module = pytest.mark.parametrize(("cls", "function", "drop"), MODULES)
+PACKAGES = ((jdrop.linen, drop_in_linen), (jdrop.nnx, drop_in_nnx))
 
 
-@each_module
-@pytest.mark.parametrize("dims", [(), {0}, [-1], (0, 1), np.array([1])])
-@pytest.mark.parametrize("rate", [0.5, 0.1])
-def test_module_equals_function_bit_for_bit(cls, function, drop, rate, dims):
-    y = drop(cls, KEY, X, rate, broadcast_dims=dims, deterministic=False)
-    np.testing.assert_array_equal(y, function(KEY, X, rate, broadcast_dims=dims))
+def each_module(cases):
+    """Runs a test for the modules of some rows, in both packages."""
+    modules = [
+        pytest.param(
+            getattr(package, case.module),
+            case,
+            drop,
+            id=f"{package.__name__}.{case.label}",
+        )
+        for package, drop in PACKAGES
+        for case in cases
+    ]
+    return pytest.mark.parametrize(("cls", "case", "drop"), modules)
+
+
+@each_module(CASES)
+def test_module_equals_function_bit_for_bit(cls, case, drop):
+    options = {**case.arguments, "deterministic": False}
+    for rate in (0.5, 0.1):
+        y = drop(cls, KEY, X, rate, after=case.after, **options)
+        expected = case(KEY, X, rate)
+        if cls.__name__ == "ConcreteDropout":
+            # Its rate is the sigmoid of a parameter.
+            np.testing.assert_allclose(y, expected, rtol=1e-4)
+        else:
+            np.testing.assert_array_equal(y, expected)
+
+
+@each_module(TYPICAL)
+@pytest.mark.parametrize("dims", [(0,), {0}, [-1], (0, 1), np.array([1])])
+def test_module_shares_axes(cls, case, drop, dims):
+    y = drop(cls, KEY, X, 0.5, broadcast_dims=dims, deterministic=False)
+    np.testing.assert_array_equal(y, case(KEY, X, 0.5, broadcast_dims=dims))
 
 
 @pytest.mark.parametrize("package", [jdrop.linen, jdrop.nnx])
-def test_classes_differ_in_their_function_alone(package):
+def test_the_module_of_dropout_takes_what_that_of_flax_takes(package):
+    cls = package.Dropout
     flax_class = getattr(flax, package.__name__.split(".")[1]).Dropout
-    classes = [getattr(package, name) for name in package.__all__]
-    assert len({cls._function for cls in classes}) == len(CASES)
-    for cls in classes:
-        for method in ("__init__", "__call__", "set_view"):
-            if hasattr(flax_class, method):
-                taken = inspect.signature(getattr(cls, method)).parameters.values()
-                theirs = inspect.signature(getattr(flax_class, method)).parameters
-                assert [(p.name, p.kind, p.default) for p in taken] == [
-                    (p.name, p.kind, p.default) for p in theirs.values()
-                ]
-        assert cls.__call__ is classes[0].__call__
+    for method in ("__init__", "__call__", "set_view"):
+        if hasattr(flax_class, method):
+            taken = inspect.signature(getattr(cls, method)).parameters.values()
+            theirs = inspect.signature(getattr(flax_class, method)).parameters
+            assert [(p.name, p.kind, p.default) for p in taken] == [
+                (p.name, p.kind, p.default) for p in theirs.values()
+            ]
 
 
-@each_module
-def test_no_key_is_asked_for_where_the_mask_is_known(cls, function, drop):
+@pytest.mark.parametrize("package", [jdrop.linen, jdrop.nnx])
+def test_modules_have_the_arguments_of_their_functions(package):
+    own = {"self", "deterministic", "rng_collection", "rngs", "parent", "name"}
+    for name in package.__all__:
+        cls = getattr(package, name)
+        fields = inspect.signature(cls.__init__).parameters
+        taken = inspect.signature(cls._function).parameters
+        for field in fields.keys() - own:
+            expected = taken[field].default
+            assert fields[field].default == expected, (name, field)
+        given = taken.keys() - fields.keys()
+        data = {"key", "x", "previous", "params", "deterministic", "offset"}
+        assert given <= data, (name, given - data)
+
+
+@each_module(TYPICAL)
+def test_no_key_is_asked_for_where_the_mask_is_known(cls, case, drop):
     assert drop(cls, None, X, 0.5, deterministic=True) is X
     assert drop(cls, None, X, 0.0, deterministic=False) is X
     y, pullback = jax.vjp(lambda x: drop(cls, None, x, 1.0, deterministic=False), X)
@@ -72,16 +106,16 @@ def test_no_key_is_asked_for_where_the_mask_is_known(cls, function, drop):
         np.testing.assert_array_equal(zeros, jnp.zeros_like(X))
 
 
-@each_module
-def test_mode_may_be_a_concrete_0_or_1(cls, function, drop):
+@each_module(TYPICAL)
+def test_mode_may_be_a_concrete_0_or_1(cls, case, drop):
     for mode in (1, 0, 1.0, np.array(True), np.array(0), jnp.int32(1)):
         y = drop(cls, KEY, X, 0.5, deterministic=mode)
-        expected = function(KEY, X, 0.5, deterministic=bool(mode))
+        expected = case(KEY, X, 0.5, deterministic=bool(mode))
         np.testing.assert_array_equal(y, expected)
 
 
-@each_module
-def test_mode_and_rate_may_be_traced(cls, function, drop):
+@each_module(TYPICAL)
+def test_mode_and_rate_may_be_traced(cls, case, drop):
     traces = []
 
     @jax.jit
@@ -90,13 +124,13 @@ def test_mode_and_rate_may_be_traced(cls, function, drop):
         return drop(cls, KEY, X, rate, deterministic=deterministic)
 
     for rate in (0.0, 0.25, 1.0):
-        expected = function(KEY, X, rate)
+        expected = case(KEY, X, rate)
         np.testing.assert_allclose(call(rate, False), expected, rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(call(rate, True), X)
     assert len(traces) == 1
 
 
-@each_module
+@each_module(TYPICAL)
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
@@ -108,24 +142,24 @@ def test_mode_and_rate_may_be_traced(cls, function, drop):
         ((0.5, (0.5,)), TypeError, "broadcast_dims holds integers.* got tuple"),
     ],
 )
-def test_wrong_fields_fail_at_construction(cls, function, drop, fields, error, message):
+def test_wrong_fields_fail_at_construction(cls, case, drop, fields, error, message):
     names = ("rate", "broadcast_dims")
     with pytest.raises(error, match=message):
         cls(**dict(zip(names, fields, strict=False)))
 
 
-@each_module
-def test_wrong_arguments_fail_in_the_call(cls, function, drop):
+@each_module(TYPICAL)
+def test_wrong_arguments_fail_in_the_call(cls, case, drop):
     with pytest.raises(TypeError, match="must be floating-point; got dtype int32"):
         drop(cls, None, jnp.arange(4), 0.5, deterministic=True)
     with pytest.raises(TypeError, match="deterministic is one bool"):
         drop(cls, KEY, X, 0.5, deterministic="no")
-    with pytest.raises(ValueError, match="Axes run from -2 to 1"):
-        drop(cls, KEY, X, 0.5, deterministic=False, broadcast_dims=(2,))
+    with pytest.raises(ValueError, match="Axes run from -3 to 2"):
+        drop(cls, KEY, X, 0.5, deterministic=False, broadcast_dims=(3,))
 
 
-@each_module
-def test_explicitly_sharded_input_keeps_its_sharding_and_mask(cls, function, drop):
+@each_module(TYPICAL)
+def test_explicitly_sharded_input_keeps_its_sharding_and_mask(cls, case, drop):
     """flax.nnx fails at the shared axis: flax issue 5209."""
     x = place(X, make_mesh((4,), "explicit"), P("a", None))
 
@@ -138,5 +172,5 @@ def test_explicitly_sharded_input_keeps_its_sharding_and_mask(cls, function, dro
 
     for y, dims in zip(call(x), ((), (0,)), strict=True):
         assert y.sharding.is_equivalent_to(x.sharding, y.ndim)
-        expected = function(KEY, X, 0.5, broadcast_dims=dims)
+        expected = case(KEY, X, 0.5, broadcast_dims=dims)
         np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The frame of an op, shown on ops that the library does not have yet."""
+"""The frame of an op: when it asks for a key, what it passes on."""
 
 import jax
 import jax.numpy as jnp
@@ -19,85 +19,6 @@ Y = jax.random.normal(jax.random.key(5), SHAPE) - 3
 
 def run(op, *arrays, rate=0.3, key=KEY, **options):
     return apply(op, key, arrays, rate, **{"deterministic": False, **options})
-
-
-def bits(shape=SHAPE, rate=0.3, key=KEY, **options):
-    return jdrop.sample_mask(key, shape, rate, **options).to_bool()
-
-
-def zoneout_law(mask, new, old):
-    return jnp.where(mask.to_bool(), new, old)
-
-
-def zoneout_at_rest(rate, new, old):
-    return rate * old + (1 - rate) * new
-
-
-ZONEOUT = Op("zoneout", zoneout_law, at_rest=zoneout_at_rest)
-
-
-def test_a_law_over_two_arrays():
-    got = run(ZONEOUT, X, Y)
-    np.testing.assert_array_equal(got, jnp.where(bits(), X, Y))
-    by_new, by_old = jax.grad(lambda x, y: run(ZONEOUT, x, y).sum(), (0, 1))(X, Y)
-    np.testing.assert_array_equal(by_new, bits())
-    np.testing.assert_array_equal(by_old, ~bits())
-
-
-def test_at_rest_it_is_what_the_op_says():
-    rate = jdrop.sample_mask(KEY, SHAPE, 0.3).rate
-    expected = zoneout_at_rest(rate, X, Y)
-    np.testing.assert_allclose(run(ZONEOUT, X, Y, deterministic=True), expected)
-    assert not np.array_equal(expected, X)
-
-    @jax.jit
-    def traced(deterministic):
-        return run(ZONEOUT, X, Y, deterministic=deterministic)
-
-    np.testing.assert_allclose(traced(True), expected, rtol=1e-6)
-    np.testing.assert_array_equal(traced(False), run(ZONEOUT, X, Y))
-
-
-def draw_pairs(key, shape, offset, rate):
-    """Rows dropped two at a time: a mask derived from one of half the rows."""
-    half = draw_mask(key, (shape[0] // 2, *shape[1:]), offset, rate)
-    return jnp.repeat(half.to_bool(), 2, axis=0)
-
-
-def test_a_mask_derived_from_a_mask():
-    op = Op(
-        "drop_pairs", lambda kept, x: jnp.where(kept, x, jnp.zeros_like(x)), draw_pairs
-    )
-    kept = jnp.repeat(bits((4, 40)), 2, axis=0)
-    np.testing.assert_array_equal(run(op, X) != 0, kept)
-
-
-def draw_uniform(key, shape, offset, rate):
-    """Noise that is not a mask, and what the law needs of the rate."""
-    return jax.random.uniform(key, shape), rate.value
-
-
-def test_noise_that_is_not_a_mask():
-    op = Op("noise", lambda noise, x: x * (1 + noise[1] * noise[0]), draw_uniform)
-    noise = jax.random.uniform(KEY, (8, 1))
-    rate = jdrop.sample_mask(KEY, SHAPE, 0.3).rate
-    got = run(op, X, broadcast_dims=(1,))
-    np.testing.assert_allclose(got, X * (1 + rate * noise), rtol=1e-6)
-
-
-def test_a_rate_whose_gradient_is_wanted_is_an_array():
-    def law(noise, x, p):
-        return x * (1 - jax.nn.sigmoid(p + noise[0])) / (1 - p)
-
-    op = Op("concrete", law, draw_uniform)
-    uniform = jax.random.uniform(KEY, SHAPE)
-
-    def expected(p):
-        return law((uniform,), X, p).sum()
-
-    got = jax.grad(lambda p: run(op, X, p).sum())(0.2)
-    np.testing.assert_allclose(got, jax.grad(expected)(0.2), rtol=1e-5)
-    assert abs(got) > 1
 
 
 DROPOUT = Op("dropout", scale_kept)
@@ -136,7 +57,7 @@ def test_a_rate_that_rounds_to_an_end_is_that_end(beyond):
 def test_no_rate_is_needed_where_the_arrays_are_left_alone():
     assert run(DROPOUT, X, rate=None, deterministic=True) is X
     with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
-        run(ZONEOUT, X, Y, rate=None, deterministic=True)
+        jdrop.zoneout(None, X, X, None, deterministic=True)
     with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
         jax.jit(lambda rest: run(DROPOUT, X, rate=None, deterministic=rest))(True)
 
@@ -170,11 +91,15 @@ def test_several_arrays_under_explicit_axes():
     mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Explicit,) * 2)
     place = NamedSharding(mesh, P("a", "b"))
     x, y = jax.device_put(X, place), jax.device_put(Y, place)
-    got = jax.jit(lambda x, y: run(ZONEOUT, x, y))(x, y)
+    got = jax.jit(lambda x, y: jdrop.zoneout(KEY, x, y, 0.3))(x, y)
     assert got.sharding.is_equivalent_to(place, 2)
-    np.testing.assert_array_equal(got, run(ZONEOUT, X, Y))
+    np.testing.assert_array_equal(got, jdrop.zoneout(KEY, X, Y, 0.3))
 
 
-def test_every_array_is_checked():
+def test_several_arrays_are_checked():
     with pytest.raises(TypeError, match="zoneout .* got dtype int32"):
-        run(ZONEOUT, X, jnp.arange(3))
+        jdrop.zoneout(KEY, jnp.arange(3), jnp.arange(3), 0.3)
+    with pytest.raises(ValueError, match=r"one shape; got .* \(8, 40\) .* \(8,\)"):
+        jdrop.zoneout(KEY, X, X[:, 0], 0.3)
+    with pytest.raises(TypeError, match="one dtype; got .* float32 .* float16"):
+        jdrop.zoneout(KEY, X, X.astype(jnp.float16), 0.3)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from cases import RATES, realised
 
 import jdrop
@@ -86,3 +87,122 @@ def test_alpha_dropout_constants(rate, a, b):
     np.testing.assert_allclose(y[0][kept[0]], b, atol=4e-5)
     np.testing.assert_allclose(y[1][kept[1]], a + b, atol=4e-5)
     np.testing.assert_allclose(y[~kept], a * -1.7580993408473766 + b, atol=4e-5)
+
+
+def test_alpha_dropout_keeps_any_mean_and_variance():
+    mean, variance = 0.5, 2.0
+    x = mean + variance**0.5 * jax.random.normal(jax.random.key(8), (N // 64, 64))
+    options = {"mean": mean, "variance": variance}
+    y = np.asarray(jdrop.alpha_dropout(jax.random.key(9), x, 0.3, **options), float)
+    assert abs(y.mean() - mean) <= SIGMAS * np.sqrt(variance / N)
+    fourth_moment = ((y - y.mean()) ** 4).mean()
+    sigma = np.sqrt((fourth_moment - variance**2) / N)
+    assert abs(y.var() - variance) <= SIGMAS * sigma
+
+
+def moments_after(layers, activation, drop, width=256, rows=512):
+    """Mean and variance of a normal input after so many layers."""
+
+    @jax.jit
+    def run(x):
+        def layer(x, number):
+            key = jdrop.key_for(jax.random.key(11), number)
+            weight_key, key = jdrop.key_for(key, "weights"), jdrop.key_for(key, "drop")
+            # LeCun normal.
+            weights = jax.random.normal(weight_key, (width, width)) / width**0.5
+            return drop(key, activation(x @ weights)), None
+
+        return jax.lax.scan(layer, x, jnp.arange(layers))[0]
+
+    y = run(jax.random.normal(jax.random.key(12), (rows, width)))
+    print(y.mean(), y.var())
+    return float(y.mean()), float(y.var())
+
+
+def test_64_layers_of_selu_keep_their_moments_by_alpha_dropout_alone():
+    def alpha(key, x):
+        return jdrop.alpha_dropout(key, x, 0.05)
+
+    def plain(key, x):
+        return jdrop.dropout(key, x, 0.05)
+
+    mean, variance = moments_after(64, jax.nn.selu, alpha)
+    # The map of SELU pulls the moments of finite layers back, to within this.
+    assert abs(mean) < 0.1 and abs(variance - 1) < 0.1
+    _, variance = moments_after(64, jax.nn.selu, plain)
+    assert variance > 1.2
+    _, variance = moments_after(64, jax.nn.relu, alpha)
+    assert variance < 0.5
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_gaussian_dropout_has_the_moments_of_dropout(rate):
+    y = jdrop.gaussian_dropout(jax.random.key(13), jnp.ones((N // 64, 64)), rate)
+    y, p = np.asarray(y, np.float64), realised(rate)
+    variance = p / (1 - p)
+    assert abs(y.mean() - 1) <= SIGMAS * np.sqrt(variance / N)
+    # The fourth moment of a normal number is three.
+    assert abs(y.var() - variance) <= SIGMAS * variance * np.sqrt(2 / N)
+
+
+def test_gaussian_noise_is_normal():
+    x = jax.random.normal(jax.random.key(14), (N // 64, 64))
+    noise = jdrop.gaussian_noise(jax.random.key(15), x, 0.1) - x
+    sorted_noise = np.sort(np.asarray(noise, np.float64).ravel() / 0.1)
+    steps = np.arange(N + 1) / N
+    cumulative = scipy.special.ndtr(sorted_noise)
+    distance = np.abs([steps[1:] - cumulative, cumulative - steps[:-1]]).max()
+    # Kolmogorov: the chance of more is 2 exp(-2 * 2.2^2), one in eight thousand.
+    assert distance <= 2.2 / np.sqrt(N)
+
+
+def test_neighbours_share_no_noise():
+    """Two of them are made of one block."""
+    shape = (2048, 1024)
+    noise = jdrop.gaussian_noise(jax.random.key(16), jnp.zeros(shape), 1.0)
+    noise = np.asarray(noise, np.float64)
+    for axis in (0, 1):
+        for lag in (1, 2, 31, 32):
+            a = np.take(noise, np.arange(shape[axis] - lag), axis)
+            b = np.take(noise, np.arange(lag, shape[axis]), axis)
+            assert abs((a * b).mean()) <= SIGMAS / np.sqrt(a.size), (axis, lag)
+
+
+def test_the_original_form_has_the_same_mean_and_both_forms_halve_it():
+    """The original scales at evaluation; who scales at both times halves the signal."""
+    x = jnp.full((N // 64, 64), 3.0)
+    mask = jdrop.sample_mask(jax.random.key(17), x.shape, 0.5)
+    inverted = {"training": jdrop.apply_mask(mask, x), "evaluation": x}
+    original = {
+        "training": jdrop.apply_mask(mask, x) * mask.keep,
+        "evaluation": x * mask.keep,
+    }
+    np.testing.assert_array_equal(
+        original["training"], jnp.where(mask.to_bool(), x, jnp.zeros_like(x))
+    )
+    tolerance = SIGMAS * 3 * 2 * np.sqrt(0.25 / N)
+    for form in (inverted, original):
+        assert abs(form["training"].mean() - form["evaluation"].mean()) <= tolerance
+    both = {"training": inverted["training"], "evaluation": original["evaluation"]}
+    halved = both["evaluation"].mean() / both["training"].mean()
+    assert abs(halved - 0.5) <= tolerance
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_zoneout_keeps_the_state_at_its_rate(rate):
+    new, old = jnp.ones((N // 64, 64)), jnp.zeros((N // 64, 64))
+    y = jdrop.zoneout(jax.random.key(18), new, old, rate)
+    rest = jdrop.zoneout(None, new, old, rate, deterministic=True)
+    p = realised(rate)
+    np.testing.assert_allclose(rest, 1 - p, rtol=1e-6)
+    assert abs(y.mean() - (1 - p)) <= SIGMAS * np.sqrt(p * (1 - p) / N)
+
+
+def test_concrete_dropout_nears_dropout_as_it_cools():
+    x = jnp.ones((N // 64, 64))
+    y = jdrop.concrete_dropout(jax.random.key(19), x, 0.3, temperature=1e-3)
+    y = np.asarray(y, np.float64)
+    ends = (y < 1e-3) | (abs(y - 1 / 0.7) < 1e-3)
+    # Between the ends lies a logit in +-7 of thousandths: 0.014 p q of the elements.
+    assert ends.mean() > 0.99
+    assert abs((y > 0.7).mean() - 0.7) <= SIGMAS * np.sqrt(0.21 / N)

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import CASES, KEY, assert_equation, each_case, kept, key_words
+from cases import (
+    ALPHA,
+    DROPOUT,
+    GAUSSIAN,
+    KEY,
+    TYPICAL,
+    assert_equation,
+    each_typical,
+    kept,
+    key_words,
+)
 from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -34,12 +44,15 @@ def drop(x, key=KEY):
     return jdrop.dropout(key, x, RATE)
 
 
+MASKS = (DROPOUT, ALPHA)
+
+
 @jax.jit
 def values_and_products(key, x):
     """What each op gives, and the product of its slope and x."""
     for_all = []
-    for case in CASES:
-        y, pullback = jax.vjp(functools.partial(case.op, key, rate=RATE), x)
+    for case in MASKS:
+        y, pullback = jax.vjp(functools.partial(case, key, rate=RATE), x)
         for_all.append((y, *pullback(x)))
     return for_all
 
@@ -66,17 +79,34 @@ def test_the_same_without_a_word_between_devices(kind, sizes, spec):
         assert not collectives(program)
         parts = np.prod(SHAPE) // np.prod(x.sharding.shard_shape(SHAPE))
         assert words_drawn(program) == WORDS // parts
-        for case, (y, product) in zip(CASES, program(KEY, x), strict=True):
+        for case, (y, product) in zip(MASKS, program(KEY, x), strict=True):
             for result in (y, product):
                 assert result.sharding.is_equivalent_to(x.sharding, 3)
             assert_equation(case, y, X, RATE, slope=np.asarray(product) / X)
 
 
+@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@pytest.mark.parametrize("shape", [SHAPE, (8, 200, 6)])
+def test_each_device_draws_the_noise_of_its_elements(kind, shape):
+    mesh = make_mesh((4, 2), kind)
+    x = np.resize(X, shape)
+    with jax.set_mesh(mesh):
+        placed = place(x, mesh, P("a", "b"))
+        drop = jax.jit(lambda x: jax.vjp(functools.partial(GAUSSIAN, KEY), x)[1](x))
+        program = drop.lower(placed).compile()
+        assert not collectives(program)
+        assert words_drawn(program) == np.prod(shape) // 8
+        [product] = program(placed)
+        assert product.sharding.is_equivalent_to(placed.sharding, 3)
+    # The law is linear in x.
+    assert_equation(GAUSSIAN, product, x)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@each_case
+@each_typical
 def test_eager_without_a_mesh_around(case, kind):
     x = place(X, make_mesh((4, 2), kind), P("a", "b"))
-    y, pullback = jax.vjp(lambda x: case.op(KEY, x, RATE), x)
+    y, pullback = jax.vjp(lambda x: case(KEY, x, RATE), x)
     [slope] = pullback(jnp.ones_like(x))
     for result in (y, slope):
         assert result.sharding.is_equivalent_to(x.sharding, 3)
@@ -87,18 +117,18 @@ def test_eager_without_a_mesh_around(case, kind):
 def test_sharded_broadcast_axis(kind):
     """flax.nnx fails here: flax issue 5209."""
     mesh = make_mesh((8,), kind)
-    variants = list(itertools.product(CASES, (0, 1)))
+    variants = list(itertools.product(TYPICAL, (0, 1)))
 
     @jax.jit
     def shared(x):
-        return [case.op(KEY, x, RATE, broadcast_dims=(dim,)) for case, dim in variants]
+        return [case(KEY, x, RATE, broadcast_dims=(dim,)) for case, dim in variants]
 
     with jax.set_mesh(mesh):
         for spec in (P("a"), P(None, "a")):
             ys = shared(place(X, mesh, spec))
             for (case, dim), y in zip(variants, ys, strict=True):
-                mask = oracle.mask(key_words(KEY), SHAPE, RATE, (dim,))
-                assert_equation(case, y, X, RATE, mask)
+                noise = case.drawn(X, RATE, dims=(dim,))
+                assert_equation(case, y, X, RATE, noise)
 
 
 # A shape, its cut over a mesh, and the words that each device draws: its share, where
@@ -186,7 +216,7 @@ def test_a_mask_is_applied_where_x_is(kind):
         x = place(X, mesh, P(None, "a"))
         y = jax.jit(jdrop.apply_mask)(mask, x)
         assert y.sharding.is_equivalent_to(x.sharding, 3)
-    assert_equation(CASES[0], y, X, RATE)
+    assert_equation(DROPOUT, y, X, RATE)
 
 
 @pytest.mark.parametrize("kind", ["auto", "explicit"])

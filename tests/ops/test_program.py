@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import oracle
 import pytest
-from cases import KEY, each_case
+from cases import KEY, LAWS, each, each_mask
 from jax import lax
 
 import jdrop
@@ -26,17 +26,31 @@ SHAPES = [(64, 512), (33, 100), (16, 28, 28, 3), (320, 10), (3200, 1), (1000,)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@each_case
+@each_mask
 def test_packed_words_are_the_only_residual(case, dtype, shape):
     x = jax.ShapeDtypeStruct(shape, dtype)
     words = (oracle.words([0], shape, 0.5).shape, "uint32")
 
     def f(x, rate=0.3, deterministic=False):
-        return case.op(KEY, x, rate, deterministic=deterministic)
+        return case(KEY, x, rate, deterministic=deterministic)
 
     assert residuals(f, x) == [words]
     assert residuals(jax.jit(f), x) == [words]
     assert residuals(jax.jit(f), x, 0.3, False) == [words]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@each([case for case in LAWS if case.noise != "mask"])
+def test_of_noise_no_more_than_its_seed_is_kept(case, dtype):
+    x = jax.ShapeDtypeStruct((64, 512), dtype)
+    seed = [] if case.op is jdrop.gaussian_noise else [((2,), "uint32")]
+
+    def f(x, deterministic=False):
+        return case(KEY, x, 0.3, deterministic=deterministic)
+
+    assert residuals(f, x) == seed
+    assert residuals(jax.jit(f), x) == seed
+    assert residuals(jax.jit(f), x, False) == seed
 
 
 @pytest.mark.parametrize(
