@@ -81,7 +81,7 @@ def test_missing_keys_and_modes_fail():
 def test_all_but_the_first_argument_is_passed_by_name():
     with pytest.raises(TypeError, match=r"^Dropout .* rngs by name; got 2 .* rngs=\."):
         Dropout(0.5, nnx.Rngs(0))
-    with pytest.raises(TypeError, match="^Dropout takes inputs by position, .*got 2"):
+    with pytest.raises(TypeError, match="^Dropout takes the .* inputs, .*got 2"):
         Dropout(0.5)(X, nnx.Rngs(0))
 
 
