@@ -108,6 +108,13 @@ def test_mode_of_the_call_comes_first():
 
 
 @SWAPS
+def test_rate_may_be_a_variable(dropout):
+    for rate in (0.5, jnp.float32(0.5)):
+        y = dropout(nnx.Variable(rate))(X, rngs=KEY)
+        np.testing.assert_array_equal(y, dropout(0.5)(X, rngs=KEY))
+
+
+@SWAPS
 def test_no_rate_is_needed_at_rest(dropout):
     assert dropout(None, deterministic=True)(X) is X
     with pytest.raises(TypeError):
