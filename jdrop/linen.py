@@ -35,7 +35,18 @@ import jax
 from jax.typing import ArrayLike
 
 from jdrop._flax import NEEDS_FLAX, check_fields, first_logit
-from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
+from jdrop._ops import (
+    alpha,
+    attention,
+    blocks,
+    concrete,
+    features,
+    noise,
+    recurrent,
+    tokens,
+    units,
+    weights,
+)
 
 try:
     import flax.linen as nn
@@ -44,7 +55,9 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDropout",
     "ConcreteDropout",
+    "DropBlock",
     "DropConnect",
     "DropPath",
     "Dropout",
@@ -52,6 +65,7 @@ __all__ = [
     "FeatureDropout",
     "GaussianDropout",
     "GaussianNoise",
+    "TokenDropout",
     "Zoneout",
 ]
 
@@ -164,6 +178,40 @@ class FeatureAlphaDropout(_Module):
     deterministic: Flag = None
     rng_collection: str = "dropout"
     _function = staticmethod(alpha.feature_alpha_dropout)
+
+
+class AttentionDropout(_Module):
+    """`jdrop.attention_dropout` as a module: drops attention weights."""
+
+    rate: ArrayLike
+    shared: Sequence[str] = ()
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(attention.attention_dropout)
+
+
+class DropBlock(_Module):
+    """`jdrop.drop_block` as a module: drops blocks of neighbouring positions."""
+
+    rate: ArrayLike
+    block_size: int | Sequence[int] = 7
+    per_channel: bool = True
+    channel_axis: int | None = -1
+    batch_axis: int | None = 0
+    calibration: str = "exact"
+    deterministic: Flag = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(blocks.drop_block)
+
+
+class TokenDropout(_Module):
+    """`jdrop.token_dropout` as a module: returns fewer tokens, and their indices."""
+
+    rate: float
+    prefix_tokens: int = 0
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+    _function = staticmethod(tokens.token_dropout)
 
 
 class DropPath(_Module):

@@ -25,7 +25,18 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import as_dims
 from jdrop._flax import NEEDS_FLAX, by_name, check_fields, check_positions, first_logit
-from jdrop._ops import alpha, concrete, features, noise, recurrent, units, weights
+from jdrop._ops import (
+    alpha,
+    attention,
+    blocks,
+    concrete,
+    features,
+    noise,
+    recurrent,
+    tokens,
+    units,
+    weights,
+)
 
 try:
     from flax import nnx
@@ -34,7 +45,9 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDropout",
     "ConcreteDropout",
+    "DropBlock",
     "DropConnect",
     "DropPath",
     "Dropout",
@@ -42,6 +55,7 @@ __all__ = [
     "FeatureDropout",
     "GaussianDropout",
     "GaussianNoise",
+    "TokenDropout",
     "Zoneout",
 ]
 
@@ -232,6 +246,49 @@ class FeatureAlphaDropout(_Module):
     rng_collection: str = "dropout"
     rngs: Keys | None = None
     _function = staticmethod(alpha.feature_alpha_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class AttentionDropout(_Module):
+    """`jdrop.attention_dropout` as a module: drops attention weights."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    shared: Sequence[str] = ()
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(attention.attention_dropout)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class DropBlock(_Module):
+    """`jdrop.drop_block` as a module: drops blocks of neighbouring positions."""
+
+    rate: ArrayLike
+    _: dataclasses.KW_ONLY
+    block_size: int | Sequence[int] = 7
+    per_channel: bool = True
+    channel_axis: int | None = -1
+    batch_axis: int | None = 0
+    calibration: str = "exact"
+    deterministic: Flag = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(blocks.drop_block)
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class TokenDropout(_Module):
+    """`jdrop.token_dropout` as a module: returns fewer tokens, and their indices."""
+
+    rate: float
+    _: dataclasses.KW_ONLY
+    prefix_tokens: int = 0
+    deterministic: bool = False
+    rng_collection: str = "dropout"
+    rngs: Keys | None = None
+    _function = staticmethod(tokens.token_dropout)
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -15,6 +15,7 @@ import numpy as np
 import oracle
 import pytest
 import scipy.special
+from block_oracle import drop_block_oracle, gamma_of
 
 import jdrop
 
@@ -63,7 +64,7 @@ class Case:
       complex_ok: Whether the law makes sense for complex x.
       arguments: What the op is given besides.
       after: Numbers that arrays are filled with which follow x.
-      noise: What its noise is: "mask", "normal" or "logistic".
+      noise: What its noise is: "mask", "seeds" of blocks, "normal" or "logistic".
       twin: The op that it is, with axes shared: its contract is the twin's.
       shares: The axes that it shares, of an x of so many dimensions.
       drops: Whether `rate` is a probability of dropping.
@@ -118,9 +119,14 @@ class Case:
         shape, dims = np.shape(x), (*dims, *self.shares(np.ndim(x)))
         if self.noise == "mask":
             return oracle.mask(words, shape, rate, dims, **part)
-        uniform = (oracle.noise(words, shape, dims, **part) // 2**8 + 0.5) / 2**24
-        shape_it = {"normal": scipy.special.ndtri, "logistic": scipy.special.logit}
-        return shape_it[self.noise](uniform)
+        if self.noise == "seeds":
+            gamma = gamma_of(rate, (shape[1],), (SIDE,))
+            return oracle.mask(
+                words, (shape[0], shape[1] - SIDE + 1, *shape[2:]), gamma, dims, **part
+            )
+        uniform = (1 + oracle.symmetric(oracle.noise(words, shape, dims, **part))) / 2
+        noises = {"normal": scipy.special.ndtri, "logistic": scipy.special.logit}
+        return noises[self.noise](uniform)
 
 
 def _dropout(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
@@ -148,10 +154,15 @@ def _concrete_dropout(logistic: np.ndarray, x: np.ndarray, rate: float) -> np.nd
     return x * scipy.special.expit(-logits / 0.1) / (1 - rate)
 
 
+def _drop_block(seeds: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
+    return drop_block_oracle(seeds, x, (1, SIDE, 1))
+
+
 def _zoneout(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
     return np.where(mask, x, BEFORE)
 
 
+SIDE = 2
 BEFORE = 5.0
 FIXED_POINT = {"mean": 0.5, "variance": 2.0}
 DROPOUT = Case(jdrop.dropout, _dropout, complex_ok=True)
@@ -208,6 +219,13 @@ CASES = (
         twin=jdrop.dropout,
         shares=range,
     ),
+    Case(
+        jdrop.attention_dropout,
+        _dropout,
+        arguments={"shared": ("heads", "query")},
+        twin=jdrop.dropout,
+        shares=lambda ndim: range(max(ndim - 3, 0), ndim - 1),
+    ),
     GAUSSIAN,
     Case(
         jdrop.gaussian_noise,
@@ -223,6 +241,13 @@ CASES = (
         noise="logistic",
         rounds=False,
         tolerance=1e-4,
+    ),
+    Case(
+        jdrop.drop_block,
+        _drop_block,
+        complex_ok=True,
+        arguments={"block_size": SIDE},
+        noise="seeds",
     ),
     Case(
         jdrop.zoneout,

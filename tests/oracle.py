@@ -237,6 +237,11 @@ def noise(
     return _for_each_element(v[..., at.word_row, at.bit, :], at, shape, broadcast_dims)
 
 
+def symmetric(v: np.ndarray) -> np.ndarray:
+    """Section 6: the numbers in (-1, 1) of noise words."""
+    return (2 * (v // 2**8).astype(np.float64) + 1 - 2**24) / 2**24
+
+
 def _for_each_element(values, at: Places, shape, broadcast_dims) -> np.ndarray:
     """The values by row and column in the shape of x, without the surplus."""
     own = values[..., : at.rows, :].reshape(shared_shape(shape, broadcast_dims))

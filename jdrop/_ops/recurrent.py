@@ -8,6 +8,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, check_same, key_first
+from jdrop._draw import checkpoint
 from jdrop._mask import choose, widened
 from jdrop._op import Op, apply
 
@@ -75,7 +76,7 @@ def zoneout(
     )
 
 
-@jax.checkpoint
+@checkpoint
 def _expectation(rate: ArrayLike, x: jax.Array, previous: jax.Array) -> jax.Array:
     wide, before = widened(x), widened(previous)
     p = lax.full_like(wide, rate)

@@ -99,7 +99,7 @@ def test_traced_values_are_trusted_but_not_their_kind(case):
 @each_case
 def test_names_itself(case):
     with pytest.raises(TypeError, match=f"^{case.name} "):
-        call(case, x=jnp.ones((3, 4), int))
+        call(case, x=jnp.ones((3, 4, 5), int))
 
 
 @each_typical

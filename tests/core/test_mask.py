@@ -96,3 +96,82 @@ def test_a_mask_is_applied_in_taylor_mode():
     y, (slope,) = jet(lambda x: jdrop.apply_mask(mask, x), (x,), ((x,),))
     np.testing.assert_array_equal(y, jnp.where(mask.to_bool(), 2.0, 0.0))
     np.testing.assert_array_equal(slope, y)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 33), (2, 3, 4, 5)])
+def test_the_complement_keeps_the_others(shape):
+    mask = jdrop.sample_mask(KEY, shape, 0.3)
+    np.testing.assert_array_equal((~mask).to_bool(), ~mask.to_bool())
+    assert float((~mask).rate) == 1 - float(mask.rate)
+    np.testing.assert_array_equal((~~mask).words, mask.words)
+    y = jax.jit(lambda mask: jdrop.apply_mask(~mask, jnp.ones(shape)))(mask)
+    expected = np.where(mask.to_bool(), 0, 1 / np.asarray(mask.rate))
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+def test_the_complement_at_both_ends():
+    x = jnp.ones((4, 40))
+    none, every = (jdrop.sample_mask(KEY, x.shape, rate) for rate in (1.0, 0.0))
+    np.testing.assert_array_equal(jdrop.apply_mask(~none, x), x)
+    np.testing.assert_array_equal(jdrop.apply_mask(~every, x), 0 * x)
+
+
+def antithetic(key, shape, rate):
+    """Two masks of a rate, the second of the mirrored uniforms."""
+    mirrored = ~jdrop.sample_mask(key, shape, 1 - rate)
+    return jdrop.sample_mask(key, shape, rate), mirrored
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.3, 1 / 3, 0.9])
+def test_an_antithetic_pair_has_one_rate(rate):
+    size = 2**17
+    one, other = antithetic(KEY, (size,), rate)
+    assert float(other.rate) == float(one.rate)
+    p = float(one.rate)
+    # As many standard deviations as nobody will see.
+    tolerance = 5 * (p * (1 - p) / size) ** 0.5
+    kept = [np.asarray(mask.to_bool()) for mask in (one, other)]
+    for bits in kept:
+        assert abs(bits.mean() - (1 - p)) < tolerance
+    # One is dropped where U < p, the other where U >= 1 - p.
+    both = kept[0] == kept[1]
+    assert abs(both.mean() - abs(1 - 2 * p)) < 2 * tolerance
+    assert len(np.unique(kept[0][both])) <= 1
+
+
+@pytest.mark.parametrize(("rate", "gain"), [(0.5, 30), (0.25, 1.4)])
+def test_antithetic_pairs_have_less_variance(rate, gain):
+    """E[f] for a monotone f = exp(w . m): both variances are known in closed form.
+
+    E[f(m) f(m')] is the product over elements of E[exp(w (m + m'))]. Of an antithetic
+    pair none is dropped in both, and each is dropped in one with probability p.
+    """
+    pairs, p = 2**12, rate
+    w = np.linspace(0.02, 0.08, 40)
+    weights = w.astype(np.float32)
+    keys = jax.random.split(KEY, (2, pairs))
+
+    @jax.jit
+    @jax.vmap
+    def f_of_pair(key, other):
+        masks = antithetic(key, w.shape, rate)
+        masks += (jdrop.sample_mask(other, w.shape, rate),)
+        return jnp.stack(
+            [jnp.exp(jnp.where(mask.to_bool(), weights, 0).sum()) for mask in masks]
+        )
+
+    one, mirrored, independent = np.asarray(f_of_pair(*keys), np.float64).T
+    mean = np.prod(p + (1 - p) * np.exp(w))
+    square = np.prod(p + (1 - p) * np.exp(2 * w))
+    product = np.prod((1 - 2 * p) * np.exp(2 * w) + 2 * p * np.exp(w))
+    expected = {
+        "independent": (square - mean**2) / 2,
+        "antithetic": (square - mean**2) / 2 + (product - mean**2) / 2,
+    }
+    assert expected["independent"] > gain * expected["antithetic"]
+    for name, other in (("independent", independent), ("antithetic", mirrored)):
+        estimates = (one + other) / 2
+        assert abs(estimates.mean() - mean) < 5 * (expected[name] / pairs) ** 0.5
+        # The fourth moment is measured: it is what a variance's own rests on.
+        spread = ((estimates - mean) ** 2).std() / pairs**0.5
+        assert abs(((estimates - mean) ** 2).mean() - expected[name]) < 5 * spread

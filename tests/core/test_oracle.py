@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 import jdrop
 from jdrop import _stream
+from jdrop._noise import draw_noise
+from jdrop._stream import Rate
+from jdrop._window import Start, shared
 
 RATES = (0.0, 1e-7, 1e-4, 0.1, 0.25, 1 / 3, 0.5, 1 - 1e-4, 1.0)
 uint32 = st.integers(0, 2**32 - 1)
@@ -264,6 +267,35 @@ def test_noise_of_an_element(words, row, column):
     seed = oracle.seeds(words, (0x6A64726F, 0x6E000000))[-1]
     block = oracle.encrypt(seed, 16 * (row // 32) + row % 32 // 2, column)
     assert oracle.noise(words, (70, 3))[row, column] == block[row % 2]
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "dims"))
+def draw_symmetric(key, offset, shape, dims):
+    start = Start.of(offset, shape, dims, None)
+    shape = shared(shape, dims)
+    return draw_noise(key, shape, start, Rate.of(0.5)).symmetric(jnp.ones(shape))
+
+
+NOISES = [
+    ((70,), ()),
+    ((), ()),
+    ((40, 3), ()),
+    ((5, 9, 7), (1,)),
+    ((2, 33, 4), ()),
+    ((3, 4, 5, 6), (0, 2)),
+]
+
+
+@pytest.mark.parametrize(("shape", "dims"), NOISES)
+@settings(max_examples=20)
+@given(st.data())
+def test_any_noise(shape, dims, data):
+    """Exact to the last bit, because the numbers are whole multiples."""
+    words = data.draw(words_of("rbg"))
+    offset = data.draw(st.integers(0, 200)) if shape else 0
+    drawn = draw_symmetric(make_key("rbg", words), offset, shape, dims)
+    expected = oracle.symmetric(oracle.noise(words, shape, dims, offset))
+    np.testing.assert_array_equal(np.broadcast_to(drawn, shape), expected)
 
 
 @given(st.tuples(uint32, uint32), st.tuples(uint32, uint32))

@@ -163,7 +163,7 @@ def test_rate_one_of_noise_is_zeros_with_zero_gradient(case):
         np.testing.assert_array_equal(zeros, 0)
 
 
-@each_drop
+@each([case for case in LAWS if case.drops])
 def test_checkify_has_no_floating_point_error_to_report(case):
     def slopes(x, traced):
         return [
@@ -253,8 +253,9 @@ def test_numbers_and_numpy_arrays(case, x):
 @each_law
 def test_weak_type_stays(case):
     for f in (case, jax.jit(case)):
-        assert f(KEY, 2.0, RATE).weak_type
-        assert not f(KEY, jnp.float32(2), RATE).weak_type
+        weak = jnp.broadcast_to(jnp.asarray(2.0), SHAPE)
+        assert f(KEY, weak, RATE).weak_type
+        assert not f(KEY, weak.astype(jnp.float32), RATE).weak_type
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (3, 0, 4)])
@@ -305,27 +306,37 @@ def test_masks_are_nested_over_rates(case):
 
 @each_law
 def test_forward_and_reverse_derivatives_agree(case):
-    x = X[:3, 0, :5]
+    x = X[:2, :, :3]
     jacobian = jax.jacfwd(lambda x: run(case, x=x))(x)
     np.testing.assert_allclose(jax.jacrev(lambda x: run(case, x=x))(x), jacobian)
-    slope = np.asarray(jacobian).reshape(15, 15)
+    slope = np.asarray(jacobian).reshape(18, 18)
     assert np.count_nonzero(slope) == np.count_nonzero(np.diag(slope)) > 0
 
 
 @each_law
 def test_higher_derivatives(case):
-    x = X[0, 0, :7]
+    x = X[:2, :2, :2]
 
     def cube(x):
         return (run(case, x=x) ** 3).sum()
 
     slope = jax.grad(lambda x: run(case, x=x).sum())(x)
     curvature = 6 * np.asarray(run(case, x=x)) * np.square(slope)
-    np.testing.assert_allclose(
-        jax.jit(jax.hessian(cube))(x), np.diag(curvature), rtol=1e-5
-    )
+    hessian = jax.jit(jax.hessian(cube))(x).reshape(8, 8)
+    np.testing.assert_allclose(hessian, np.diag(curvature.ravel()), rtol=1e-5)
     grad_of_grad = jax.jit(jax.grad(lambda x: jax.grad(cube)(x).sum()))(x)
     np.testing.assert_allclose(grad_of_grad, curvature, rtol=1e-5)
+
+
+@each([case for case in CASES if case.twin])
+def test_axes_that_are_named_are_axes_that_share(case):
+    """So the contract of the twin is theirs."""
+    for shape in (SHAPE, (8, 40), (4, 3, 5, 2), (2, 2, 3, 4, 5)):
+        x = jnp.linspace(1, 2, math.prod(shape)).reshape(shape)
+        dims = tuple(case.shares(len(shape)))
+        for options in ({}, {"offset": 3}):
+            y = case.twin(KEY, x, 0.5, broadcast_dims=dims, **options)
+            np.testing.assert_array_equal(case(KEY, x, 0.5, **options), y)
 
 
 @each_law
@@ -338,17 +349,6 @@ def test_taylor_mode(case):
     y, slope = jax.jvp(lambda x: run(case, x=x), (X,), (one,))
     expected = 3 * slope * y**2, 6 * slope**2 * y, 6 * slope**3
     np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-5)
-
-
-@each([case for case in CASES if case.twin])
-def test_axes_that_are_named_are_axes_that_share(case):
-    """So the contract of the twin is theirs."""
-    for shape in (SHAPE, (8, 40), (4, 3, 5, 2), (2, 2, 3, 4, 5)):
-        x = jnp.linspace(1, 2, math.prod(shape)).reshape(shape)
-        dims = tuple(case.shares(len(shape)))
-        for options in ({}, {"offset": 3}):
-            y = case.twin(KEY, x, 0.5, broadcast_dims=dims, **options)
-            np.testing.assert_array_equal(case(KEY, x, 0.5, **options), y)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -366,5 +366,5 @@ def test_a_key_is_used_once(case, legacy):
 
 @each_case
 def test_nothing_but_x_is_positional_after_the_rate(case):
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="by position"):
         case.op(KEY, X, *case.after, RATE, True)

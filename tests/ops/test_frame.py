@@ -57,7 +57,7 @@ def test_a_rate_that_rounds_to_an_end_is_that_end(beyond):
 def test_no_rate_is_needed_where_the_arrays_are_left_alone():
     assert run(DROPOUT, X, rate=None, deterministic=True) is X
     with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
-        jdrop.zoneout(None, X, X, None, deterministic=True)
+        jdrop.zoneout(None, X, Y, None, deterministic=True)
     with pytest.raises(TypeError, match="got NoneType None. Pass a float"):
         jax.jit(lambda rest: run(DROPOUT, X, rate=None, deterministic=rest))(True)
 

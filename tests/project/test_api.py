@@ -31,8 +31,8 @@ each_class = pytest.mark.parametrize(
 )
 
 
-# Modules of ops that are no row of the table, because they take or return a tree.
-APART = {"DropConnect"}
+# Modules of ops that are no row of the table, because they take or return other than x.
+APART = {"DropConnect", "TokenDropout"}
 # Functions that draw nothing.
 KEYLESS = (jdrop.apply_mask, jdrop.concrete_regulariser, jdrop.drop_path_rates)
 
@@ -62,7 +62,9 @@ def test_key_comes_first_and_options_by_name(function):
         else:
             assert parameter.default is parameter.empty
         assert parameter.annotation is not parameter.empty
-    if function not in KEYLESS:
+    if function is jdrop.mc_predict:
+        assert names[:2] == ["apply", "key"]
+    elif function not in KEYLESS:
         assert names[0] == "key"
         assert parameters[0].kind == parameters[0].POSITIONAL_OR_KEYWORD
     for name in {"deterministic", "broadcast_dims", "offset"} & set(names):
@@ -75,7 +77,7 @@ def test_every_op_takes_the_same():
         for name, parameter in inspect.signature(case.op).parameters.items():
             is_option = parameter.kind == parameter.KEYWORD_ONLY
             (options if is_option else required).append(name)
-        assert required[:2] == ["key", "x"]
+        assert required[0] == "key" and required[1] in ("x", "weights")
         assert required[-1] == ("rate" if case.drops else "stddev")
         assert {"deterministic", "offset"} <= set(options)
         assert options[-1] == "offset"
@@ -132,8 +134,8 @@ LAYERS = [
     {"_draw", "_keys"},
     {"_window"},
     {"_mask"},
-    {"_noise", "_op"},
-    {"_ops", "_flax"},
+    {"_noise", "_op", "_blockwise"},
+    {"_ops", "_predict", "_flax"},
     {"linen", "nnx", "__init__"},
     {"selfcheck"},
     {"__main__"},
