@@ -64,7 +64,7 @@ def key_first(function: Callable[P, R]) -> Callable[P, R]:
             options = [n for n in parameters if n not in required]
             raise TypeError(
                 f"{usage} takes these positional arguments, and all else by name; got "
-                f"{len(args)}. Pass {options[0]}=..., for one."
+                f"{len(args)} by position. Pass {options[0]}=..., for one."
             )
         return function(*args, **kwargs)
 
