@@ -63,7 +63,7 @@ def key_first(function: Callable[P, R]) -> Callable[P, R]:
         if len(args) > len(required):
             options = [n for n in parameters if n not in required]
             raise TypeError(
-                f"{usage} takes these by position, and all else by name; got "
+                f"{usage} takes these positional arguments, and all else by name; got "
                 f"{len(args)} by position. Pass {options[0]}=..., for one."
             )
         return function(*args, **kwargs)
@@ -76,13 +76,16 @@ def key_first(function: Callable[P, R]) -> Callable[P, R]:
 _BEYOND = 2**-33
 
 
-def as_rate(rate: object) -> np.float32 | jax.Array:
+def as_rate(rate: Any) -> np.float32 | jax.Array:
     """Returns `rate` in float32 if it is a number, so that all numbers share a trace.
 
     Raises unless it is a real scalar which, if concrete, lies in [0, 1] or rounds to an
     end of it.
     """
     kind = "rate is the probability of dropping: one real number in [0, 1]"
+    # How a variable of nnx hands out its value.
+    value_of = getattr(rate, "__jax_array__", None)
+    rate = rate if value_of is None else value_of()
     if not _is_real(rate):
         raise TypeError(f"{kind}; got {_describe(rate)}. Pass a float such as 0.1.")
     if np.ndim(rate) != 0:

@@ -413,8 +413,8 @@ BY_FILE = {
         ),
         (
             "by word whatever is shared",
-            "if shape != x.shape or not",
-            "if not",
+            "shape == x.shape and _divides(layout)",
+            "_divides(layout)",
             "ops/test_mesh.py::test_sharded_broadcast_axis[auto]",
         ),
     ],

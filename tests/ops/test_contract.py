@@ -348,7 +348,7 @@ def test_taylor_mode(case):
     # Every law is affine in x.
     y, slope = jax.jvp(lambda x: run(case, x=x), (X,), (one,))
     expected = 3 * slope * y**2, 6 * slope**2 * y, 6 * slope**3
-    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
