@@ -525,8 +525,8 @@ BY_FILE = {
     "_predict.py": [
         (
             "one sample again and again",
-            'key_for(key, "sample", i)',
-            'key_for(key, "sample", 0)',
+            'run(key_for(key, "sample", i), *args)',
+            'run(key_for(key, "sample", 0), *args)',
             "core/test_predict.py::test_values_are_those_of_a_loop",
         ),
         (

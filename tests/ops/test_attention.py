@@ -338,7 +338,7 @@ Q, K, V = arrays(batch=(2,), queries=4, positions=6)
         (
             TypeError,
             {"block_size": 2.5},
-            "block_size is a static integer; got float 2.5",
+            "is a static integer; got float 2.5",
         ),
         (ValueError, {"shared": ("keys",)}, "got 'keys'"),
         (ValueError, {"rate": 1.5}, "got 1.5"),
