@@ -224,7 +224,7 @@ CASES = (
         _dropout,
         arguments={"shared": ("heads", "query")},
         twin=jdrop.dropout,
-        shares=lambda ndim: range(max(ndim - 3, 0), ndim - 1),
+        shares=lambda ndim: (ndim - 3, ndim - 2),
     ),
     GAUSSIAN,
     Case(

@@ -86,6 +86,7 @@ def lines_of(capsys):
     return status, lines
 
 
+@pytest.mark.slow
 def test_all_ways_agree_on_two_devices(monkeypatch, capsys):
     devices = jax.local_devices()[:2]
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
