@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import as_axis, as_choice, as_dims, as_number, as_rate
+from jdrop._arguments import as_choice, as_number, as_rate
+from jdrop._axes import as_axis, as_dims
 
 P = ParamSpec("P")
 R = TypeVar("R")

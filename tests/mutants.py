@@ -283,16 +283,18 @@ BY_FILE = {
     ],
     "_arguments.py": [
         (
-            "negative broadcast dim",
-            "{axis % ndim for axis in axes}",
-            "{abs(axis) % ndim for axis in axes}",
-            CONTRACT + "test_broadcast_dims_share_a_bit",
-        ),
-        (
             "long double rounded twice",
             "np.float32(np.asarray(rate).astype(np.float32))",
             "np.float32(float(rate))",
             "core/test_limits.py::test_a_long_double_is_rounded_once",
+        ),
+    ],
+    "_axes.py": [
+        (
+            "negative broadcast dim",
+            "{axis % ndim for axis in axes}",
+            "{abs(axis) % ndim for axis in axes}",
+            CONTRACT + "test_broadcast_dims_share_a_bit",
         ),
         (
             "symbol taken for few rows",
@@ -320,7 +322,6 @@ BY_FILE = {
         ),
     ],
     "_draw.py": [
-        ("residual kept", "jax.checkpoint(law)", "law", RESIDUAL),
         (
             "digit order in a pair",
             "kept = _fold(kept, low, below)\n        return _fold(kept, high,",
@@ -388,6 +389,9 @@ BY_FILE = {
             "words",
             OTHERS + "[cuda]",
         ),
+    ],
+    "_unpack.py": [
+        ("residual kept", "jax.checkpoint(law)", "law", RESIDUAL),
         (
             "rows of a word backwards",
             "_is_set(words[..., None, :], bit)",
@@ -396,13 +400,13 @@ BY_FILE = {
         ),
         (
             "gathered rows shifted",
-            "lax.expand_dims(rows % np.uint32(_stream.BITS), axes)",
-            "lax.expand_dims((rows + np.uint32(1)) % np.uint32(_stream.BITS), axes)",
+            "lax.expand_dims(rows % np.uint32(BITS), axes)",
+            "lax.expand_dims((rows + np.uint32(1)) % np.uint32(BITS), axes)",
             PLACES,
         ),
         (
             "row number not of the word",
-            "lax.expand_dims(rows % np.uint32(_stream.BITS), axes)",
+            "lax.expand_dims(rows % np.uint32(BITS), axes)",
             "lax.expand_dims(rows, axes)",
             LAST_OUTER,
         ),

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, all_axes_but, as_number, is_known, key_first
+from jdrop._arguments import Key, as_number, is_known, key_first
+from jdrop._axes import all_axes_but
 from jdrop._mask import Mask, real_dtype, select
 from jdrop._op import Op, apply
 
