@@ -521,8 +521,8 @@ BY_FILE = {
         ),
         (
             "blocks kept for backward",
-            "@functools.partial(jax.checkpoint, prevent_cse=False)\n",
-            "",
+            "functools.partial(jax.checkpoint, prevent_cse=False)",
+            "jax.jit",
             "ops/test_attention.py::test_no_residual_is_quadratic",
         ),
     ],

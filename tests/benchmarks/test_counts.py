@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import each_mask
+from cases import ALPHA, DROPOUT, each
 from jax import lax
 
 import jdrop
@@ -41,7 +41,7 @@ def words(shape):
     return math.prod(Layout.of(shape).words)
 
 
-@each_mask
+@each((DROPOUT, ALPHA))
 @pytest.mark.parametrize(("rate", "pairs"), PAIRS.items())
 def test_a_block_is_two_digits_of_32_elements(case, rate, pairs):
     drawn = blocks(lambda x: case(KEY, x, rate))
@@ -76,7 +76,7 @@ def test_jax_random_spends_a_block_on_every_element():
     assert threefry_bits(drop, jnp.ones(SHAPE)) == BLOCK
 
 
-@each_mask
+@each((DROPOUT, ALPHA))
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_the_backward_pass_draws_nothing_and_a_checkpoint_draws_again(case, rate):
     def f(x):
@@ -93,7 +93,7 @@ def test_the_backward_pass_draws_nothing_and_a_checkpoint_draws_again(case, rate
     assert drawn(jax.value_and_grad(jax.checkpoint(f))) == 2 * once
 
 
-@each_mask
+@each((DROPOUT, ALPHA))
 def test_vmap_over_keys_draws_for_each(case):
     keys = jax.random.split(KEY, 3)
     drawn = blocks(lambda x: jax.vmap(lambda key: case(key, x, 0.5))(keys))
@@ -104,7 +104,7 @@ def test_vmap_over_keys_draws_for_each(case):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@each_mask
+@each((DROPOUT, ALPHA))
 def test_no_computation_both_draws_and_applies(case, dtype, rate):
     x = jnp.ones((256, 512), dtype)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, KEY, TYPICAL, X
+from cases import CASES, DROPOUT, GAUSSIAN, KEY, TYPICAL, X
 from jax.sharding import PartitionSpec as P
 from meshes import make_mesh, place
 
@@ -62,7 +62,7 @@ def test_module_equals_function_bit_for_bit(cls, case, drop):
             np.testing.assert_array_equal(y, expected)
 
 
-@each_module(TYPICAL)
+@each_module((DROPOUT, GAUSSIAN))
 @pytest.mark.parametrize("dims", [{0}, [-1], (0, 1), np.array([1])])
 def test_module_shares_axes(cls, case, drop, dims):
     y = drop(cls, KEY, X, 0.5, broadcast_dims=dims, deterministic=False)
@@ -130,7 +130,7 @@ def test_mode_and_rate_may_be_traced(cls, case, drop):
     assert len(traces) == 1
 
 
-@each_module(TYPICAL)
+@each_module((DROPOUT,))
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [

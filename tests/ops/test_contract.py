@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from cases import (
     CASES,
+    DROPOUT,
+    GAUSSIAN,
     KEY,
     LAWS,
     RATE,
@@ -29,6 +31,8 @@ from jax.experimental import checkify
 
 import jdrop
 
+# One that draws words, and one that draws numbers.
+each_drawing = each((DROPOUT, GAUSSIAN))
 # Those that have a last rate, and whose output has no derivative by it.
 each_drop = each([case for case in LAWS if case.drops], slow=True)
 each_fixed_rate = each(
@@ -73,7 +77,7 @@ def export_of(case, sizes, constraints=()):
 
 
 @pytest.mark.parametrize(("sizes", "constraints"), SYMBOLIC.items())
-@each_typical
+@each_drawing
 def test_export_with_symbolic_sizes(case, sizes, constraints):
     program = export_of(case, sizes, constraints)
     again = jax.export.deserialize(program.serialize())
@@ -85,7 +89,7 @@ def test_export_with_symbolic_sizes(case, sizes, constraints):
 
 
 @pytest.mark.parametrize("sizes", ["b, t, 3", "b, h, t, t"])
-@each_typical
+@each_drawing
 def test_a_size_that_leaves_the_layout_open_names_its_constraint(case, sizes):
     with pytest.raises(ValueError, match="Add the constraint 't >= 32' or 't <= 31'"):
         export_of(case, sizes)
