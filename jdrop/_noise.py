@@ -43,7 +43,9 @@ class Noise:
         """Uniform float32 numbers inside (-1, 1), odd multiples of 2^-24, placed as x.
 
         Each element makes its own block of the cipher and uses one half of it, so that
-        nothing has to be moved, on any mesh. What turns it into noise costs as much.
+        nothing has to be moved, on any mesh. Two rows to a block took a TPU, by its
+        compiler's estimate, 3.6 times as long as `x * c` in place of 2.2, and a CPU as
+        long as before.
         """
         odd = lax.bitcast_convert_type(self._words() >> np.uint32(7) | 1, jnp.int32)
         centred = (odd - np.int32(2**24)).astype(jnp.float32) * np.float32(2**-24)
