@@ -97,20 +97,23 @@ class TorchReference(Torch):
     module = "torch._refs.nn.functional"
 
 
+def timm_layers(name: str) -> dict[str, Any]:
+    """What a file of timm's layers defines; timm itself would import torchvision."""
+    timm = importlib.metadata.distribution("timm")
+    return runpy.run_path(str(timm.locate_file(f"timm/layers/{name}.py")))
+
+
 class Timm(TorchArrays):
-    """timm's drop block, in the one file of it that does not import torchvision."""
+    """timm's drop block and stochastic depth."""
 
     name = "timm"
     package = "timm"
     call = "drop_block_2d(x, rate, size) of timm/layers/drop.py"
 
     def __init__(self) -> None:
-        """Loads the file."""
+        """Loads the file that has both."""
         self.torch: Any = importlib.import_module("torch")
-        file = importlib.metadata.distribution("timm").locate_file(
-            "timm/layers/drop.py"
-        )
-        self.library = runpy.run_path(str(file))
+        self.library = timm_layers("drop")
 
     def drop_block(self, key: Any, x: Any, rate: float, size: int) -> Any:
         """`drop_block_2d`."""
