@@ -189,7 +189,11 @@ MEMBERS = {
         HEADS,
         jdrop.blockwise_attention,
         _attention(_dropout()),
-        others={BLOCKS: lambda *given: jdrop.blockwise_attention(*given[:-1], 0.0)},
+        others={
+            BLOCKS: lambda key, q, k, v, rate: jdrop.blockwise_attention(
+                key, q, k, v, 0
+            )
+        },
         **_without,
     ),
 }

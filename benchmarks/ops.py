@@ -301,7 +301,7 @@ def _family(case: Case, x: jax.Array) -> list[Entry]:
         )
         for name, own in MEMBERS[case.kind].contestants.items()
     ]
-    for library, kinds in {TORCH: OF_TORCH, TIMM: OF_TIMM}.items():
+    for library, kinds in ((TORCH, {*OF_TORCH}), (TIMM, {*OF_TIMM})):
         if case.kind in kinds and not {TORCH, library}.intersection(absent()):
             entries.append(torch_entry(case.kind, case.shape, case.dtype, case.rate))
     return entries
