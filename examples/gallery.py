@@ -3,7 +3,7 @@
     python -m examples.gallery                     # writes docs/family.png
     python -m examples.gallery --out FILE --pixels 48
 
-Twelve ops get the photograph itself, as pixels, as a batch of twenty squares, or as
+Most ops get the photograph itself, as pixels, as a batch of twenty squares, or as
 eighty patches; the others a matrix of weights, or the attention of the patches to each
 other. The key is fixed, so the figure is the same everywhere.
 """

@@ -56,41 +56,43 @@ def drop_path(mask: np.ndarray, x: np.ndarray, rate: float) -> np.ndarray:
     return x * mask / (1 - rate)
 
 
-Formula = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
-
-
-def _given_noise(
-    formula: Formula,
-    call: Callable[[Peer, Any], Any],
+def _given(
+    title: str,
+    method: str,
+    formula: Callable[[np.ndarray, np.ndarray, float], np.ndarray],
     shape: tuple[int, ...],
     noise_of_ones: Callable[[np.ndarray], np.ndarray],
     shared: tuple[int, ...] = (),
-) -> Callable[[Peer], Observation]:
+    options: tuple[int, ...] = (),
+) -> Case:
     """Whether an op is its formula, given the mask or noise that it draws.
 
     Args:
+      title: What is done, without the rate.
+      method: That of a peer which has the op.
       formula: `formula(noise, x, rate)`.
-      call: `call(peer, x)`, the op, always under the same key.
       shape: Shape of x.
       noise_of_ones: Reads the noise off the output for ones.
       shared: Axes along which all elements share it.
+      options: What the method takes beside key, x and rate.
     """
 
     def look(peer: Peer) -> Observation:
+        def op(x: np.ndarray) -> np.ndarray:
+            call = getattr(peer, method)
+            return peer.read(call(peer.key(0), peer.array(x), RATE, *options))
+
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        noise = noise_of_ones(
-            peer.read(call(peer, peer.array(np.ones(shape, np.float32))))
-        )
+        noise = noise_of_ones(op(np.ones(shape, np.float32)))
         if (noise != noise.mean(shared, keepdims=True)).any():
             return Observation("another mask", False)
-        y = peer.read(call(peer, peer.array(x)))
-        error = float(np.abs(y - formula(noise, x.astype(np.float64), RATE)).max())
+        error = float(np.abs(op(x) - formula(noise, x.astype(np.float64), RATE)).max())
         # Of a few operations in float32 on numbers up to 5.
         if error < 2e-6:
             return Observation(EQUAL, True)
         return Observation(f"off by {number(error)}", False)
 
-    return look
+    return Case(f"{title}, rate {RATE}", EQUAL, look)
 
 
 def _largest(y: np.ndarray) -> np.ndarray:
@@ -178,26 +180,14 @@ FAMILY = (
         "-0.779, gradient 0",
         _alpha_infinity,
     ),
-    Case(
-        "alpha dropout given its mask, rate 0.25",
-        EQUAL,
-        _given_noise(
-            alpha_dropout,
-            lambda peer, x: peer.alpha(peer.key(0), x, RATE),
-            UNITS,
-            _largest,
-        ),
-    ),
-    Case(
-        "feature alpha dropout given its mask, rate 0.25",
-        EQUAL,
-        _given_noise(
-            alpha_dropout,
-            lambda peer, x: peer.feature_alpha(peer.key(0), x, RATE),
-            CHANNELS,
-            _largest,
-            shared=(2, 3),
-        ),
+    _given("alpha dropout given its mask", "alpha", alpha_dropout, UNITS, _largest),
+    _given(
+        "feature alpha dropout given its mask",
+        "feature_alpha",
+        alpha_dropout,
+        CHANNELS,
+        _largest,
+        shared=(2, 3),
     ),
     Case("Gaussian dropout, rate 1", "values, or ValueError", _gaussian),
     Case(
@@ -205,38 +195,30 @@ FAMILY = (
         "1.00, 0.33, normal",
         _normality,
     ),
-    Case(
-        "Gaussian dropout given its noise, rate 0.25",
-        EQUAL,
-        _given_noise(
-            gaussian_dropout,
-            lambda peer, x: peer.gaussian(peer.key(0), x, RATE),
-            UNITS,
-            lambda y: y,
-        ),
+    _given(
+        "Gaussian dropout given its noise",
+        "gaussian",
+        gaussian_dropout,
+        UNITS,
+        np.asarray,
     ),
     Case("drop block, 7x7, block 7, rate 0.1: dropped", "0.10", _dropped),
     Case("drop block, 3x3: what is dropped", "whole blocks", _blocks),
-    Case(
-        "drop block given its mask, rate 0.25",
-        EQUAL,
-        _given_noise(
-            drop_block,
-            lambda peer, x: peer.drop_block(peer.key(0), x, RATE, SIDE),
-            MAP,
-            _not_zero,
-        ),
+    _given(
+        "drop block given its mask",
+        "drop_block",
+        drop_block,
+        MAP,
+        _not_zero,
+        options=(SIDE,),
     ),
-    Case(
-        "drop path given its mask, rate 0.25",
-        EQUAL,
-        _given_noise(
-            drop_path,
-            lambda peer, x: peer.drop_path(peer.key(0), x, RATE),
-            CHANNELS,
-            _not_zero,
-            shared=(1, 2, 3),
-        ),
+    _given(
+        "drop path given its mask",
+        "drop_path",
+        drop_path,
+        CHANNELS,
+        _not_zero,
+        shared=(1, 2, 3),
     ),
 )
 """What is asked of the other members of the family, where a library has them."""

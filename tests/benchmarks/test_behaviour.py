@@ -121,6 +121,7 @@ class Naive(JaxPeer):
         ("random bits drawn per element, rate 0.1", "64 bits"),
         ("bias of E[y], bfloat16 x, worst of five rates", None),
         ("alpha dropout of N(0, 1), mean at rates 0.1, 0.3, 0.5", None),
+        ("alpha dropout given its mask, rate 0.25", None),
     ],
 )
 def test_naive_dropout_is_found_out(title, observed):
