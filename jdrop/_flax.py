@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import as_axis, as_choice, as_dims, as_number, as_rate
+from jdrop._arguments import as_choice, as_number, as_rate
+from jdrop._axes import as_axis, as_dims
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +63,7 @@ def check_positions(
     if len(args) > len(placed):
         named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
         raise TypeError(
-            f"{cls.__name__} takes {' and '.join(placed)} by position, as in Flax, and "
-            f"{', '.join(named)} by name; got {len(args)} arguments by position. Pass "
-            f"{named[-1]}=..., for one."
+            f"{cls.__name__} takes the positional argument {' and '.join(placed)}, as "
+            f"in Flax, and {', '.join(named)} by name; got {len(args)} positional "
+            f"arguments. Pass {named[-1]}=..., for one."
         )

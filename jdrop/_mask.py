@@ -11,12 +11,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop import _arguments
+from jdrop import _arguments, _axes
 from jdrop._arguments import key_first
-from jdrop._draw import checkpoint, over_bits, unpack
 from jdrop._keys import consume
 from jdrop._sharding import sharded_like
 from jdrop._stream import Layout, Rate
+from jdrop._unpack import checkpoint, over_bits, unpack
 from jdrop._window import Start, draw_part, shared
 
 
@@ -169,8 +169,8 @@ def sample_mask(
       0.75 bool
     """
     p = _arguments.as_rate(rate)
-    shape = _arguments.as_shape(shape)
-    dims = _arguments.as_axes(broadcast_dims, len(shape))
+    shape = _axes.as_shape(shape)
+    dims = _axes.as_axes(broadcast_dims, len(shape))
     start = Start.of(offset, shape, dims, within)
     return _sample(consume(key), shared(shape, dims), start, Rate.of(p))
 
@@ -209,7 +209,7 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
         _arguments.refuse_masks(mask, x)
     x = _arguments.as_input("apply_mask", x, complex_ok=True)
     _arguments.check_mask(mask, mask.layout.words)
-    _arguments.check_fits(mask.shape, x.shape)
+    _axes.check_fits(mask.shape, x.shape)
     apply = scale_kept if _arguments.is_in_jet(mask, x) else _apply
     return apply(mask, x)
 

@@ -11,13 +11,13 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import (
     Key,
-    as_axes,
     as_deterministic,
     as_input,
     as_rate,
     is_in_jet,
     is_known,
 )
+from jdrop._axes import as_axes
 from jdrop._keys import consume
 from jdrop._mask import draw_mask
 from jdrop._sharding import sharded_like

@@ -1,7 +1,6 @@
 """Monte-Carlo prediction: the moments of a function over many keys."""
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jdrop._arguments import as_key
+from jdrop._arguments import as_count, as_key
 from jdrop._keys import key_for
 from jdrop._mask import real_dtype
 
@@ -122,10 +121,10 @@ def mc_predict(
             "inputs after n."
         )
     key = as_key(key)
-    n = _as_count("n is the number of samples", n)
+    n = as_count("n", n)
     size = n
     if chunk_size is not None:
-        size = min(n, _as_count("chunk_size is the samples at once", chunk_size))
+        size = min(n, as_count("chunk_size", chunk_size))
     return _predict(
         key,
         args,
@@ -286,17 +285,3 @@ def _as_output(y: Any, kind: str) -> jax.Array:
 def _entropy(p: jax.Array) -> jax.Array:
     """In nats, over the last axis; p log p is 0 at 0."""
     return jax.scipy.special.entr(p).sum(axis=-1)
-
-
-def _as_count(meaning: str, value: Any) -> int:
-    kind = f"{meaning}, an integer, 1 or more"
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{kind}; got {type(value).__name__}. The call is mc_predict(apply, key, "
-            "n, *args)."
-        ) from None
-    if count < 1:
-        raise ValueError(f"{kind}; got {count}. Thirty are a usual number.")
-    return count

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdrop._arguments import is_at_least, is_traced
+from jdrop._arguments import is_traced
+from jdrop._axes import is_at_least
 
 STREAM = "jdrop-2-dev"
 """The name of the stream that this version draws. A mask belongs to a stream."""

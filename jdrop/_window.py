@@ -18,9 +18,11 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import as_offset, as_window, check_size, is_traced
-from jdrop._draw import draw_words, unpack_rows
+from jdrop._arguments import is_traced
+from jdrop._axes import as_offset, as_window, check_size
+from jdrop._draw import draw_words
 from jdrop._stream import BITS, MAX_FIRST, MAX_OTHERS, Layout, Rate
+from jdrop._unpack import unpack_rows
 
 # An index along an axis, in uint32, or None where it is known to be 0.
 Index = ArrayLike | None

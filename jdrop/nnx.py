@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self, cast
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import as_dims
+from jdrop._axes import as_dims
 from jdrop._flax import NEEDS_FLAX, by_name, check_fields, check_positions, first_logit
 from jdrop._ops import (
     alpha,

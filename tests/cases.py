@@ -224,7 +224,7 @@ CASES = (
         _dropout,
         arguments={"shared": ("heads", "query")},
         twin=jdrop.dropout,
-        shares=lambda ndim: range(max(ndim - 3, 0), ndim - 1),
+        shares=lambda ndim: (ndim - 3, ndim - 2),
     ),
     GAUSSIAN,
     Case(
@@ -263,12 +263,24 @@ LAWS = tuple(case for case in CASES if case.twin is None)
 TYPICAL = (DROPOUT, ALPHA, GAUSSIAN)
 
 
-def each(cases: Sequence[Case]) -> pytest.MarkDecorator:
-    """Runs a test for each of some rows."""
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.label)
+def each(cases: Sequence[Case], slow: bool = False) -> pytest.MarkDecorator:
+    """Runs a test for each of some rows, or for those that are not typical if slow."""
+    return pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(
+                case,
+                id=case.label,
+                marks=[pytest.mark.slow] if slow and case not in TYPICAL else [],
+            )
+            for case in cases
+        ],
+    )
 
 
 each_case, each_law, each_typical = each(CASES), each(LAWS), each(TYPICAL)
+# What the frame of an op does for all of them alike.
+each_frame = each(LAWS, slow=True)
 each_mask = each([case for case in LAWS if case.noise == "mask"])
 
 

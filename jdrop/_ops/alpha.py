@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, all_axes_but, as_number, is_known, key_first
+from jdrop._arguments import Key, as_number, is_known, key_first
+from jdrop._axes import all_axes_but
 from jdrop._mask import Mask, real_dtype, select
 from jdrop._op import Op, apply
 
@@ -48,7 +49,8 @@ def alpha_dropout(
       x: Array of any shape and of a floating-point dtype.
       rate: As in `dropout`.
       mean: The mean of x, a finite number, concrete or traced.
-      variance: The variance of x, a finite number of 0 or more, concrete or traced.
+      variance: The variance of x, a finite number of 1e-30 or more, concrete or
+        traced.
       deterministic: True returns x. A bool, concrete or traced.
       broadcast_dims: Axes along which all elements share a bit.
       offset: As in `dropout`.
@@ -148,7 +150,7 @@ def feature_alpha_dropout(
 def _fixed_point(mean: ArrayLike, variance: ArrayLike) -> tuple[Any, ...]:
     """The mean and the variance, or nothing where they are those of SELU."""
     mean = as_number("mean", mean, -jnp.inf)
-    variance = as_number("variance", variance, 0)
+    variance = as_number("variance", variance, 1e-30)
     return () if is_known(mean, 0) and is_known(variance, 1) else (mean, variance)
 
 

@@ -3,7 +3,6 @@
 Both draw the same mask, of shape (batch..., heads, query, key position).
 """
 
-import operator
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import (
     Key,
+    as_count,
     as_deterministic,
     as_input,
     as_rate,
@@ -180,13 +180,7 @@ def blockwise_attention(
 
 def _balanced(positions: int, block_size: Any) -> tuple[int, int]:
     """How many blocks, as few as can be, and their size, as small as it then can be."""
-    kind = "block_size is the most key positions at a time, an integer, 1 or more"
-    try:
-        most = operator.index(block_size)
-    except TypeError:
-        raise TypeError(f"{kind}; got {block_size!r}. Leave it out for 512.") from None
-    if most < 1:
-        raise ValueError(f"{kind}; got {most}. Leave it out for 512.")
+    most = as_count("block_size", block_size)
     count = max(1, -(-positions // most))
     return count, max(1, -(-positions // count))
 

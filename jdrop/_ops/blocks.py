@@ -13,8 +13,6 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import (
     Key,
-    all_axes_but,
-    as_axis,
     as_choice,
     as_count,
     as_input,
@@ -23,11 +21,12 @@ from jdrop._arguments import (
     is_traced,
     key_first,
 )
-from jdrop._draw import checkpoint, unpack
+from jdrop._axes import all_axes_but, as_axis
 from jdrop._mask import Mask, real_dtype
 from jdrop._noise import times
 from jdrop._op import Op, apply
 from jdrop._sharding import placed_like
+from jdrop._unpack import checkpoint, unpack
 
 
 @key_first

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, all_axes_but, as_choice, as_count, as_rate, key_first
+from jdrop._arguments import Key, as_choice, as_count, as_rate, key_first
+from jdrop._axes import all_axes_but
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
 

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, check_same, key_first
-from jdrop._draw import checkpoint
+from jdrop._arguments import Key, key_first
+from jdrop._axes import check_same
 from jdrop._mask import choose, widened
 from jdrop._op import Op, apply
+from jdrop._unpack import checkpoint
 
 
 @key_first

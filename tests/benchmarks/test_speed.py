@@ -209,6 +209,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(exact, "COUNTED", (2, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny", "standard_promotion")
 def test_a_tiny_run_measures_every_section_and_can_be_drawn(tmp_path, capsys):
     words = ["--quick", "--out", str(tmp_path)]

@@ -112,7 +112,7 @@ def test_a_call_without_a_key_says_how_it_is_called(case):
     with pytest.raises(TypeError, match="no x and no rate"):
         case.op(KEY)
     with pytest.raises(
-        TypeError, match=r"takes these by position, .*got 4 .* Pass \w+="
+        TypeError, match=r"takes these positional .*got 4 by position. Pass \w+="
     ):
         case.op(KEY, X, 0.5, True)
     with pytest.raises(TypeError, match=r"sample_mask\(key, shape, rate\) .* no rate"):

@@ -305,7 +305,7 @@ def test_any_block(key, block):
 
 
 @pytest.mark.parametrize("kind", WORDS_IN_KEY)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.data())
 def test_any_name(kind, data):
     words = data.draw(words_of(kind))

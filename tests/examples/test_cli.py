@@ -69,7 +69,9 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("model", "flax"),
     [
         (["mlp"], "linen"),
-        (["cnn", "--channel-rate", "--batch-norm"], "linen"),
+        pytest.param(
+            ["cnn", "--channel-rate", "--batch-norm"], "linen", marks=pytest.mark.slow
+        ),
         (["mlp", "--optimizer", "sgd", "--momentum", "0.5"], "nnx"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),

@@ -81,7 +81,7 @@ def test_missing_keys_and_modes_fail():
 def test_all_but_the_first_argument_is_passed_by_name():
     with pytest.raises(TypeError, match=r"^Dropout .* rngs by name; got 2 .* rngs=\."):
         Dropout(0.5, nnx.Rngs(0))
-    with pytest.raises(TypeError, match="^Dropout takes inputs by position, .*got 2"):
+    with pytest.raises(TypeError, match="^Dropout takes the .* inputs, .*got 2"):
         Dropout(0.5)(X, nnx.Rngs(0))
 
 
@@ -105,6 +105,13 @@ def test_mode_of_the_call_comes_first():
     assert Dropout(0.5, deterministic=False)(X, deterministic=True) is X
     overridden = Dropout(0.5, deterministic=True)(X, deterministic=False, rngs=KEY)
     np.testing.assert_array_equal(overridden, dropped)
+
+
+@SWAPS
+def test_rate_may_be_a_variable(dropout):
+    for rate in (0.5, jnp.float32(0.5)):
+        y = dropout(nnx.Variable(rate))(X, rngs=KEY)
+        np.testing.assert_array_equal(y, dropout(0.5)(X, rngs=KEY))
 
 
 @SWAPS

@@ -245,22 +245,6 @@ def small(x, key=KEY, rate=RATE):
     return jdrop.drop_block(key, x, rate, block_size=3)
 
 
-def test_transforms():
-    x = map_of((3, 8, 9))
-    y = np.asarray(small(x))
-    np.testing.assert_allclose(jax.jvp(small, (x,), (x,)), [y, y], rtol=1e-6)
-    keys = jnp.stack([jax.random.key(1, impl="rbg"), KEY])
-    mapped = jax.vmap(small, (None, 0, 0))(x, keys, jnp.array([0.1, RATE]))
-    np.testing.assert_allclose(mapped[1], y, rtol=1e-6)
-    slope = jax.grad(lambda x: (small(x) ** 3).sum())
-    curvature = jax.jit(jax.grad(lambda x: slope(x).sum()))(x)
-    np.testing.assert_allclose(curvature, 6 * y * (y / x) ** 2, rtol=1e-5)
-    assert jax.grad(lambda rate: small(x, rate=rate).sum())(RATE) == 0
-    half = x.astype(jnp.bfloat16)
-    once = small(half.astype(jnp.float32)).astype(jnp.bfloat16)
-    np.testing.assert_array_equal(small(half), once)
-
-
 @slow
 def test_types_and_sizes():
     x = map_of((3, 8, 9))

@@ -19,6 +19,7 @@ from cases import (
     assert_equation,
     each,
     each_case,
+    each_frame,
     each_law,
     each_mask,
     each_typical,
@@ -29,13 +30,14 @@ from jax.experimental import checkify
 import jdrop
 
 # Those that have a last rate, and whose output has no derivative by it.
-each_drop = each([case for case in LAWS if case.drops])
+each_drop = each([case for case in LAWS if case.drops], slow=True)
 each_fixed_rate = each(
     [
         case
         for case in LAWS
         if case.op not in (jdrop.gaussian_noise, jdrop.concrete_dropout)
-    ]
+    ],
+    slow=True,
 )
 
 
@@ -163,7 +165,7 @@ def test_rate_one_of_noise_is_zeros_with_zero_gradient(case):
         np.testing.assert_array_equal(zeros, 0)
 
 
-@each([case for case in LAWS if case.drops])
+@each_drop
 def test_checkify_has_no_floating_point_error_to_report(case):
     def slopes(x, traced):
         return [
@@ -229,7 +231,7 @@ def test_complex(case):
             run(case, x=x)
 
 
-@each_law
+@each_frame
 def test_double_precision(case):
     with jax.enable_x64(True):
         x = np.asarray(X, np.float64)
@@ -250,7 +252,7 @@ def test_numbers_and_numpy_arrays(case, x):
     assert y.shape == np.shape(x)
 
 
-@each_law
+@each_frame
 def test_weak_type_stays(case):
     for f in (case, jax.jit(case)):
         weak = jnp.broadcast_to(jnp.asarray(2.0), SHAPE)
@@ -304,7 +306,7 @@ def test_masks_are_nested_over_rates(case):
         assert higher.sum() < lower.sum()
 
 
-@each_law
+@each_frame
 def test_forward_and_reverse_derivatives_agree(case):
     x = X[:2, :, :3]
     jacobian = jax.jacfwd(lambda x: run(case, x=x))(x)
@@ -313,7 +315,7 @@ def test_forward_and_reverse_derivatives_agree(case):
     assert np.count_nonzero(slope) == np.count_nonzero(np.diag(slope)) > 0
 
 
-@each_law
+@each_frame
 def test_higher_derivatives(case):
     x = X[:2, :2, :2]
 
@@ -331,15 +333,14 @@ def test_higher_derivatives(case):
 @each([case for case in CASES if case.twin])
 def test_axes_that_are_named_are_axes_that_share(case):
     """So the contract of the twin is theirs."""
-    for shape in (SHAPE, (8, 40), (4, 3, 5, 2), (2, 2, 3, 4, 5)):
+    for shape in (SHAPE, (2, 2, 3, 4, 5)):
         x = jnp.linspace(1, 2, math.prod(shape)).reshape(shape)
         dims = tuple(case.shares(len(shape)))
-        for options in ({}, {"offset": 3}):
-            y = case.twin(KEY, x, 0.5, broadcast_dims=dims, **options)
-            np.testing.assert_array_equal(case(KEY, x, 0.5, **options), y)
+        y = case.twin(KEY, x, 0.5, broadcast_dims=dims, offset=3)
+        np.testing.assert_array_equal(case(KEY, x, 0.5, offset=3), y)
 
 
-@each_law
+@each_frame
 def test_taylor_mode(case):
     """jet has rules for few primitives, and a jit may not be given a key in it."""
     jet = pytest.importorskip("jax.experimental.jet").jet
@@ -348,7 +349,7 @@ def test_taylor_mode(case):
     # Every law is affine in x.
     y, slope = jax.jvp(lambda x: run(case, x=x), (X,), (one,))
     expected = 3 * slope * y**2, 6 * slope**2 * y, 6 * slope**3
-    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(terms, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

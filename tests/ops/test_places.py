@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cases import (
     KEY,
+    LAWS,
     RATE,
     SHAPE,
     TYPICAL,
@@ -22,18 +23,28 @@ from transforms import FORWARD_ONLY, TRANSFORMS
 
 import jdrop
 
-# One input for each op, side by side: one program serves all ops.
-XS = jnp.stack([X] * len(TYPICAL), axis=1)
+# The ops of a group are side by side in one program, each with an input of its own.
+OTHERS = tuple(case for case in LAWS if case not in TYPICAL)
+each_group = pytest.mark.parametrize(
+    "cases",
+    [TYPICAL, pytest.param(OTHERS, marks=pytest.mark.slow)],
+    ids=["typical", "others"],
+)
 
 
-def values(key, x, first=0, rate=RATE):
-    return [case(key, x[:, i], rate, offset=first) for i, case in enumerate(TYPICAL)]
+def beside(cases, x=X):
+    """An input for each op, along axis 1."""
+    return jnp.stack([x] * len(cases), axis=1)
 
 
-def everything(key, x, first=0, rate=RATE):
+def values(cases, key, x, first=0, rate=RATE):
+    return [case(key, x[:, i], rate, offset=first) for i, case in enumerate(cases)]
+
+
+def everything(cases, key, x, first=0, rate=RATE):
     """The mask, the values, and by a derivative inside the slopes."""
     mask = jdrop.sample_mask(key, (len(x), *SHAPE[1:]), rate, offset=first).to_bool()
-    ys, pullback = jax.vjp(lambda x: values(key, x, first, rate), x)
+    ys, pullback = jax.vjp(lambda x: values(cases, key, x, first, rate), x)
     [slope] = pullback(jax.tree.map(jnp.ones_like, ys))
     return mask, ys, slope
 
@@ -43,42 +54,48 @@ def slopes(f):
     return jax.grad(lambda x: sum(y.sum() for y in jax.tree.leaves(f(x))))
 
 
-def assert_equations(ys, slope):
-    for i, case in enumerate(TYPICAL):
+def assert_equations(cases, ys, slope):
+    for i, case in enumerate(cases):
         assert_equation(case, ys[i], X, slope=slope[:, i])
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_inside(transform):
-    mask, *rest = TRANSFORMS[transform](everything, KEY, XS)
+@each_group
+def test_inside(cases, transform):
+    run = functools.partial(everything, cases)
+    mask, *rest = TRANSFORMS[transform](run, KEY, beside(cases))
     np.testing.assert_array_equal(mask, kept())
-    assert_equations(*rest)
+    assert_equations(cases, *rest)
 
 
 @pytest.mark.parametrize("transform", sorted(TRANSFORMS.keys() - FORWARD_ONLY))
-def test_slopes_of_the_transform(transform):
-    run = functools.partial(TRANSFORMS[transform], values, KEY)
-    ys, pullback = jax.vjp(run, XS)
-    assert_equations(ys, *pullback([jnp.ones_like(X)] * len(TYPICAL)))
+@each_group
+def test_slopes_of_the_transform(cases, transform):
+    run = functools.partial(
+        TRANSFORMS[transform], functools.partial(values, cases), KEY
+    )
+    ys, pullback = jax.vjp(run, beside(cases))
+    assert_equations(cases, ys, *pullback([jnp.ones_like(X)] * len(cases)))
 
 
-def by_linearize(f):
-    pushforward = jax.linearize(f, XS)[1]
-    seeds = [jnp.ones_like(X)] * len(TYPICAL)
-    return jax.linear_transpose(pushforward, XS)(seeds)[0]
+def by_linearize(f, x):
+    y, pushforward = jax.linearize(f, x)
+    seeds = [jnp.ones_like(part) for part in y]
+    return jax.linear_transpose(pushforward, x)(seeds)[0]
 
 
 OTHER_DERIVATIVES = {
-    "jvp": lambda f: jnp.stack(jax.jvp(f, (XS,), (jnp.ones_like(XS),))[1], axis=1),
+    "jvp": lambda f, x: jnp.stack(jax.jvp(f, (x,), (jnp.ones_like(x),))[1], axis=1),
     "linearize": by_linearize,
-    "jit of grad of remat": lambda f: jax.jit(slopes(jax.checkpoint(f)))(XS),
+    "jit of grad of remat": lambda f, x: jax.jit(slopes(jax.checkpoint(f)))(x),
 }
 
 
 @pytest.mark.parametrize("derivative", OTHER_DERIVATIVES)
-def test_other_derivatives(derivative):
-    f = functools.partial(values, KEY)
-    assert_equations(f(XS), OTHER_DERIVATIVES[derivative](f))
+@each_group
+def test_other_derivatives(cases, derivative):
+    f, x = functools.partial(values, cases, KEY), beside(cases)
+    assert_equations(cases, f(x), OTHER_DERIVATIVES[derivative](f, x))
 
 
 @each_law

@@ -83,7 +83,7 @@ def test_numbers_that_are_no_rate_are_checked():
         ValueError, match=r"stddev is one real number in \[0, inf\); got -1"
     ):
         jdrop.gaussian_noise(KEY, X, -1.0)
-    with pytest.raises(ValueError, match=r"variance is .* in \[0, inf\); got inf"):
+    with pytest.raises(ValueError, match=r"variance is .* in \[1e-30, inf\); got inf"):
         jdrop.alpha_dropout(KEY, X, 0.5, variance=np.inf)
     with pytest.raises(TypeError, match=r"mean is .* in \(-inf, inf\); got str 'a'"):
         jdrop.alpha_dropout(KEY, X, 0.5, mean="a")

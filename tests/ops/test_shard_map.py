@@ -85,6 +85,11 @@ def test_shard_map_whose_arguments_vary_or_do_not():
     expect(by_key, with_own_key, (P("a"), P("a")), keys, x)
     expect(by_key, with_own_key, (P("a"), P()), keys, x[:1])
 
+    def with_own_rate(x, rate):
+        return jdrop.dropout(KEY, x, rate[0], offset=lax.axis_index("a"))
+
+    expect(KEPT, with_own_rate, (P("a"), P("a")), x, jnp.full(8, RATE))
+
 
 def test_pmap_over_some_devices():
     f = jax.pmap(

@@ -130,8 +130,9 @@ def imports(path):
 # A file imports from the rows above its own; what is in one row stays apart.
 LAYERS = [
     {"_arguments", "_sharding"},
+    {"_axes"},
     {"_stream"},
-    {"_draw", "_keys"},
+    {"_draw", "_unpack", "_keys"},
     {"_window"},
     {"_mask"},
     {"_noise", "_op", "_blockwise"},

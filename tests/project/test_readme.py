@@ -1,4 +1,4 @@
-"""Each example of the README runs alone, as it is pasted."""
+"""Each example of the README and of the family's page runs alone, as it is pasted."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,18 @@ from pathlib import Path
 import jax
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+import jdrop
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+FAMILY = (ROOT / "docs" / "family.md").read_text("utf-8")
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
+BLOCKS, RECIPES = blocks(README), blocks(FAMILY)
 
 
 def test_there_are_three():
@@ -29,7 +39,19 @@ def test_block_alone(block):
         assert names["w"].shape == (256, 256)
 
 
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("number", range(len(RECIPES)))
+def test_recipe_alone(number):
+    exec(RECIPES[number], {"__name__": "pasted"})
+
+
+def test_the_page_names_every_op():
+    for name in jdrop.__all__:
+        if name not in ("STREAM", "Mask", "Prediction"):
+            assert f"`{name}`" in FAMILY or f"jdrop.{name}(" in FAMILY, name
+
+
 def test_file_tree_names_every_file_of_the_library():
     tree = README.split("## Files")[1]
-    for path in (Path(__file__).parents[2] / "jdrop").rglob("*.py"):
+    for path in (ROOT / "jdrop").rglob("*.py"):
         assert path.name in tree, path.name

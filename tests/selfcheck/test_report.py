@@ -15,7 +15,7 @@ from cases import KEY_IMPLEMENTATIONS
 
 import jdrop
 from jdrop import __main__ as command
-from jdrop import _draw, _stream
+from jdrop import _stream, _unpack
 from jdrop.selfcheck import report, ways
 from jdrop.selfcheck.vectors import LEGACY, Golden, load_golden
 
@@ -86,6 +86,7 @@ def lines_of(capsys):
     return status, lines
 
 
+@pytest.mark.slow
 def test_all_ways_agree_on_two_devices(monkeypatch, capsys):
     devices = jax.local_devices()[:2]
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
@@ -221,9 +222,9 @@ def test_another_rotation_is_reported(vectors, capsys, monkeypatch, fresh_progra
 
 @pytest.mark.parametrize("name", ["float32 input", "gradient under remat"])
 def test_bits_that_are_read_wrongly_are_reported(name, monkeypatch, fresh_programs):
-    is_set, swapped = _draw._is_set, np.uint32(0x01010101)
+    is_set, swapped = _unpack._is_set, np.uint32(0x01010101)
     monkeypatch.setattr(
-        _draw, "_is_set", lambda words, row: is_set(words ^ swapped, row)
+        _unpack, "_is_set", lambda words, row: is_set(words ^ swapped, row)
     )
     outcome = report.run(way_named(name, SMALL), {})
     assert outcome.status == "differs"
