@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks import records
-from benchmarks.probes import Case, arguments, masks, outputs
+from benchmarks.probes import Case, arguments, family, masks, outputs
 
 DROPOUT = (*arguments.CASES, *outputs.CASES, *masks.CASES)
 
@@ -30,7 +30,7 @@ TABLES = {
     "modules": Table(("flax.linen", "jdrop.linen", "flax.nnx", "jdrop.nnx"), DROPOUT),
     "family": Table(
         ("jdrop", "keras", "torch", "torch._refs", "timm", "torchvision"),
-        outputs.FAMILY,
+        family.FAMILY,
     ),
 }
 

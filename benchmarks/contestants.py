@@ -1,6 +1,5 @@
 """Who is timed: the libraries of `benchmarks.peers` by kind of key, and torch."""
 
-import functools
 import importlib.util
 import time
 from collections.abc import Callable, Iterable
@@ -10,15 +9,34 @@ import jax
 
 from benchmarks.peers import PEERS
 from benchmarks.peers.base import Peer
+from benchmarks.peers.others import timm_layers
 from benchmarks.timing import Entry
 
-FLOOR, NOTHING, TORCH = "x * c", "no dropout", "torch"
+FLOOR, NOTHING, TORCH, TIMM = "x * c", "no dropout", "torch", "timm"
 LIBRARIES = ("jdrop", "flax.linen", "flax.nnx", "equinox", "haiku")
 KEYS = ("threefry2x32", "rbg", "philox4x32")
 # A name is a library and the kind of its key.
 JDROP, FLAX = "jdrop, threefry2x32", "flax.linen, threefry2x32"
 # Flax with its default keys, and with those that are quickest on a CPU.
 SHORT_LIST = (JDROP, FLAX, "flax.linen, philox4x32")
+# By kind of case: functions of `torch.nn.functional`.
+OF_TORCH = {
+    "alpha": "alpha_dropout",
+    "channel": "dropout2d",
+    "alpha_dropout": "alpha_dropout",
+    "feature_dropout": "dropout2d",
+    "feature_alpha_dropout": "feature_alpha_dropout",
+    "attention_dropout": "dropout",
+}
+# And of timm: the file, the function, and what it takes beside x and the rate. A mask
+# for each channel and one prefix token, as jdrop has them.
+OF_TIMM: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+    "drop_path": ("drop", "drop_path", (True,)),
+    "drop_block": ("drop", "drop_block_2d", (7, 1.0, False, False, False)),
+    "token_dropout": ("patch_dropout", "patch_dropout_forward", (1, True, True)),
+}
+# Their channels are those of (example, channel, row, column).
+CHANNELS_FIRST = ("channel", "feature_dropout", "feature_alpha_dropout", "drop_block")
 
 
 class Contestant(NamedTuple):
@@ -49,7 +67,7 @@ def absent() -> list[str]:
     """Libraries that are left out, for they are not installed."""
     return [
         name
-        for name in (*LIBRARIES, TORCH)
+        for name in (*LIBRARIES, TORCH, TIMM)
         if not importlib.util.find_spec(name.partition(".")[0])
     ]
 
@@ -63,15 +81,15 @@ def floor(rate: float) -> Callable[[Any, Any], Any]:
 def torch_entry(kind: str, shape: tuple[int, ...], dtype: str, rate: float) -> Entry:
     """PyTorch's own kernels on the same shapes, CPU or CUDA, eager as its users run it.
 
-    `kind` is that of a case of `benchmarks.ops`. The adapter in `benchmarks.peers` does
-    not serve for timing: it may seed, and it knows neither CUDA nor whole channels.
+    `kind` is that of a case of `benchmarks.ops`; where torch has no such op, it is
+    timm's. The adapters in `benchmarks.peers` do not serve for timing: they may seed,
+    and know neither CUDA nor whole channels.
     """
     import torch
 
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    if kind == "channel":
-        # torch drops whole channels of (example, channel, row, column).
+    if kind in CHANNELS_FIRST:
         shape = (shape[0], shape[-1], *shape[1:-1])
     x = torch.randn(shape).to(device, getattr(torch, dtype))
     operation = _torch_operation(kind, x, rate)
@@ -84,7 +102,7 @@ def torch_entry(kind: str, shape: tuple[int, ...], dtype: str, rate: float) -> E
         return (time.perf_counter() - start) / calls
 
     run(1)
-    return Entry(TORCH, run)
+    return Entry(TIMM if kind in OF_TIMM else TORCH, run)
 
 
 def _torch_operation(kind: str, x: Any, rate: float) -> Callable[[], Any]:
@@ -102,11 +120,13 @@ def _torch_operation(kind: str, x: Any, rate: float) -> Callable[[], Any]:
             return y, autograd.grad(y, x, cotangent)
 
         return differentiated
-    functions: dict[str, Callable[..., Any]] = {
-        "alpha": functools.partial(functional.alpha_dropout, training=True),
-        "channel": functional.dropout2d,
-    }
-    return functools.partial(functions.get(kind, functional.dropout), x, rate)
+    if kind in OF_TIMM:
+        file, name, options = OF_TIMM[kind]
+        function = timm_layers(file)[name]
+    else:
+        function = getattr(functional, OF_TORCH.get(kind, "dropout"))
+        options = (True,)
+    return lambda: function(x, rate, *options)
 
 
 def _is_known(kind: str) -> bool:

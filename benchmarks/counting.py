@@ -29,11 +29,15 @@ _RESULT = re.compile(r"= \w+\[([\d,]+)\]")
 ROUND = re.compile(r"= u32\[[\d,]+\]\S* xor\(")
 
 
-def residual_bits(function: Function, x: jax.Array) -> float:
-    """Bits per element of x that `jax.vjp` holds between the two passes."""
-    _, pullback = jax.vjp(function, x)
+def residual_bits(function: Callable[..., Any], x: Any, *others: Any) -> float:
+    """Bits per element of x, an array or a tree, that `jax.vjp` holds.
+
+    Between the two passes, that is, with derivatives by all arguments.
+    """
+    _, pullback = jax.vjp(function, x, *others)
     held = [leaf for leaf in jax.tree.leaves(pullback) if hasattr(leaf, "nbytes")]
-    return 8 * sum(leaf.nbytes for leaf in held) / x.size
+    elements = sum(leaf.size for leaf in jax.tree.leaves(x))
+    return 8 * sum(leaf.nbytes for leaf in held) / elements
 
 
 def threefry_bits(function: Function, x: jax.Array) -> float:

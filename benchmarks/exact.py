@@ -11,6 +11,7 @@ from jax import lax
 from jax.stages import Compiled
 
 import jdrop
+from benchmarks import ops
 from benchmarks.contestants import (
     FLAX,
     JDROP,
@@ -20,7 +21,13 @@ from benchmarks.contestants import (
     TORCH,
     installed,
 )
-from benchmarks.counting import fused_draws, temporary_bytes, text_of
+from benchmarks.counting import (
+    fused_draws,
+    residual_bits,
+    temporary_bytes,
+    text_of,
+)
+from benchmarks.family import MEMBERS
 from benchmarks.ops import COLUMNS, DTYPES, IMAGE_ROWS, LARGE, RATES, SIZES
 from benchmarks.peers.base import Peer
 from benchmarks.table import Row, Settings, row
@@ -69,6 +76,23 @@ def run_program(settings: Settings) -> Iterator[Row]:
             bits, name = peer.random_bits(jnp.ones(COUNTED), rate), names[library]
             about = {"case": "draw", "dtype": "float32", "rate": rate}
             yield row(name, "random bits", bits, "an element", COUNTED, **about)
+
+
+def run_family(settings: Settings) -> Iterator[Row]:
+    """Times the ops of the family, and reads what each of them keeps."""
+    yield from ops.run(settings)
+    key = jax.random.key(1)
+    for case in ops.cases(settings):
+        arrays, about = ops.family_arrays(case), {"case": case.kind, "rate": case.rate}
+        for name, own in MEMBERS[case.kind].contestants.items():
+
+            @jax.jit
+            def function(*arrays: Any, own: Any = own, rate: float = case.rate) -> Any:
+                return own(key, *arrays, rate)
+
+            bits = float(f"{residual_bits(function, *arrays):.4g}")
+            about |= {"dtype": case.dtype, "shape": case.shape}
+            yield row(name, "kept bits", bits, "an element", **about)
 
 
 def residuals(shape: Shape, dtype: str, peers: dict[str, Peer]) -> Iterator[Row]:

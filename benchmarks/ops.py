@@ -1,6 +1,7 @@
 """One dropout at a time: which arrays, what is computed on them, and its contests."""
 
 import dataclasses
+import functools
 import math
 import resource
 import sys
@@ -15,13 +16,17 @@ from benchmarks.contestants import (
     FLAX,
     FLOOR,
     JDROP,
+    OF_TIMM,
+    OF_TORCH,
     SHORT_LIST,
+    TIMM,
     TORCH,
     absent,
     floor,
     gather,
     torch_entry,
 )
+from benchmarks.family import MEMBERS
 from benchmarks.peers.base import NotOffered
 from benchmarks.records import host_bytes
 from benchmarks.table import Row, Settings, quartile_rows, row
@@ -61,7 +66,8 @@ class Case:
         mask over rows and columns of images), "parts" (the draw and the apply alone),
         "eager" (forward, dispatched eagerly), "call" (the same, beside a `fold_in`),
         "key" (`key_for`, beside it), "compile" (one dropout) or "compile 24 calls",
-        "... rates", "... shapes" (of one rate and shape, or of so many).
+        "... rates", "... shapes" (of one rate and shape, or of so many). Or a name of
+        `benchmarks.family`.
       shape: Shape of x.
       dtype: Name of its dtype.
       rate: Probability of dropping.
@@ -126,6 +132,7 @@ PLAN = {
         )
         for n in SIZES
     ],
+    ("family", "warm"): [Case(name, op.shape) for name, op in MEMBERS.items()],
 }
 
 
@@ -162,13 +169,11 @@ def contest(case: Case, settings: Settings) -> Iterator[Row]:
     """Times one case."""
     x = normal(case.shape, case.dtype)
     entries = ENTRIES.get(case.kind, _whole)(case, x)
-    reference, (rounds, turn_seconds) = FLOOR, settings.pace
+    reference, (rounds, turn_seconds) = entries[0].name, settings.pace
     is_compiled = case.kind.startswith("compile")
     if case.kind == "eager" or is_compiled:
         flax_is_here = any(entry.name == FLAX for entry in entries)
         reference = FLAX if flax_is_here else JDROP
-    elif case.kind in ("call", "key"):
-        reference = FOLD_IN
     if is_compiled:
         turn_seconds = 0
     if math.prod(case.shape) > PEER_LIMIT or case.kind.endswith(MANY):
@@ -287,4 +292,26 @@ def _fold_in(key: jax.Array) -> Entry:
     return eager(FOLD_IN, jax.random.fold_in, key, 17)
 
 
+def _family(case: Case, x: jax.Array) -> list[Entry]:
+    """An op of the family, beside the same by hand and that of torch or timm."""
+    key, arrays = jax.random.key(1), family_arrays(case)
+    entries = [
+        jitted(
+            name, lambda key, *given, own=own: own(key, *given, case.rate), key, *arrays
+        )
+        for name, own in MEMBERS[case.kind].contestants.items()
+    ]
+    for library, kinds in ((TORCH, {*OF_TORCH}), (TIMM, {*OF_TIMM})):
+        if case.kind in kinds and not {TORCH, library}.intersection(absent()):
+            entries.append(torch_entry(case.kind, case.shape, case.dtype, case.rate))
+    return entries
+
+
+def family_arrays(case: Case) -> tuple[Any, ...]:
+    """What an op of the family takes."""
+    make = functools.partial(normal, dtype=case.dtype)
+    return MEMBERS[case.kind].arrays(make, case.shape)
+
+
 ENTRIES = {"parts": _parts, "call": _call, "key": _key}
+ENTRIES |= dict.fromkeys(MEMBERS, _family)

@@ -1,8 +1,8 @@
 """The figures and the table of a run: `python -m benchmarks.plots [run.csv]`.
 
-Without a file it takes the newest run among the results, and also writes its table of
-targets into `docs/speed.md`. It writes a PNG for each figure beside the run, or to
-`--out`, and prints the paths.
+Without a file it takes the newest run among the results, and also writes its tables,
+of the targets and of the family, into `docs/speed.md`. It writes a PNG for each figure
+beside the run, or to `--out`, and prints the paths.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks import records
 from benchmarks.contestants import NOTHING
 from benchmarks.records import device_name, read, read_sources
 from benchmarks.table import names
-from benchmarks.targets import headline
+from benchmarks.targets import family, headline
 
 PAGE = records.ROOT / "docs" / "speed.md"
 # jdrop stands out; those of Flax are related; all differ in grey as well.
@@ -148,11 +148,15 @@ def source(path: Path) -> str:
 
 
 def block(path: Path) -> dict[str, str]:
-    """The table and the figures of a run, as the page shows them."""
+    """The tables and the figures of a run, as the page shows them."""
     link = f"../benchmarks/results/{path.stem}"
     images = "\n".join(f"![{name}]({link}-{name}.png)" for name in FIGURES)
-    table = records.table(headline(read(path)))
-    return {"results": f"{source(path)}:\n\n{table}\n\n{images}"}
+    table, ops = records.table(headline(read(path))), family(read(path))
+    absent = "Not measured yet: `python -m benchmarks.speed --only family`."
+    return {
+        "results": f"{source(path)}:\n\n{table}\n\n{images}",
+        "family": absent if ops.empty else records.table(ops),
+    }
 
 
 def newest(folder: Path) -> Path:

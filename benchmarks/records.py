@@ -115,7 +115,8 @@ def runs(sources: Mapping[str, Any]) -> pd.DataFrame:
         )
         for source in sources.values()
     ]
-    return pd.DataFrame(rows, columns=["command", "date", "versions", "hardware"])
+    columns = ["command", "date", "versions", "hardware"]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates()
 
 
 def table(rows: pd.DataFrame) -> str:

@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[Callable[[Settings], Iterator[Row]], tuple[str, ...]]]
     "calls": (ops.run, ("warm",)),
     "train_step": (train_step.run, ("warm",)),
     "growth": (ops.run, ("warm",)),
+    "family": (exact.run_family, ("warm",)),
     "memory": (exact.run_memory, ("warm",)),
     "program": (exact.run_program, ("warm",)),
 }

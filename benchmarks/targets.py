@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
+from benchmarks.family import BLOCKS, BY_HAND
 from benchmarks.ops import CALLS, MANY
 from benchmarks.table import names
 
 # What tells one contest from another.
 CONTEST = ["section", "case", "memory", "shape", "dtype", "rate"]
-NO_PEERS = (FLOOR, NOTHING, "draw", "apply")
+NO_PEERS = (FLOOR, NOTHING, BLOCKS, "draw", "apply")
 COLUMNS = ["what", "memory", "target", "met", "jdrop", "processor time"]
 COLUMNS += ["flax", "flax, best keys", "best other"]
 # Beyond the caches the time of any pass is linear; a power above this is not.
@@ -95,6 +96,31 @@ def headline(rows: pd.DataFrame) -> pd.DataFrame:
     lines = [line for target in targets() for line in _lines(target, rows)]
     table = pd.DataFrame([*lines, *_growth(rows)], columns=COLUMNS)
     return table.astype(object).fillna("")
+
+
+def family(rows: pd.DataFrame) -> pd.DataFrame:
+    """An op of the family a line: its ratio, those of others, and what is kept."""
+    rows, lines = rows[rows.section == "family"], []
+    for (op, shape), found in rows.groupby(["case", "shape"], sort=False):
+        ratio, busy, kept = (
+            _by_name(found[found.metric == metric])
+            for metric in ("ratio", "cpu ratio", "kept bits")
+        )
+        own = found[(names(found) == JDROP) & (found.metric == "ratio")].iloc[0]
+        others = [n for n in ratio if n not in (FLOOR, NOTHING, JDROP, BY_HAND)]
+        lines.append(
+            {
+                "op": op,
+                "x": shape,
+                "jdrop": f"{own.value:.3g} ({own.low:.3g} to {own.high:.3g})",
+                "processor time": busy[JDROP],
+                BY_HAND: ratio[BY_HAND],
+                "others": ", ".join(f"{ratio[n]:.3g} ({n})" for n in others),
+                "bits kept": kept[JDROP],
+                "bits kept by hand": kept[BY_HAND],
+            }
+        )
+    return pd.DataFrame(lines)
 
 
 def contests(rows: pd.DataFrame) -> list[bool]:

@@ -2,13 +2,14 @@
 
     nox -s compiled                    makes the environment, and runs what follows
     python -m benchmarks.compiled      all chips, two at a time
-    python -m benchmarks.compiled --only v5e h100
+    python -m benchmarks.compiled --only v5e h100 --part family
 
 What is found goes to `benchmarks/results/compiled.csv`, chip by chip, and to the tables
 of `docs/compiled.md`.
 """
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import sys
@@ -23,18 +24,18 @@ import pandas as pd
 from benchmarks import records
 from benchmarks.compiled import page
 from benchmarks.compiled.compiler import be_quiet, figures
-from benchmarks.compiled.programs import Program, programs
+from benchmarks.compiled.programs import PARTS, Program, section
 from benchmarks.compiled.targets import ENVIRONMENT, TARGETS, missing
 
 Row = dict[str, Any]
 
 
-def compile_all(target: str, limit: float) -> Iterator[Row]:
-    """Compiles every program for a chip; a row for each, as it is done."""
-    every = list(programs())
+def compile_all(target: str, part: str, limit: float) -> Iterator[Row]:
+    """Compiles the programs of a part for a chip; a row for each, as it is done."""
+    every = list(PARTS[part]())
     answers = each(figures, [(target, program) for program in every], limit)
     for number, (program, found) in enumerate(zip(every, answers, strict=True), 1):
-        row = labels(target, program) | found
+        row = labels(target, part, program) | found
         print(f"{number}/{len(every)}", *map(str, row.values()), flush=True)
         yield row
 
@@ -65,19 +66,20 @@ def each(
         pool.terminate()
 
 
-def labels(target: str, program: Program) -> Row:
+def labels(target: str, part: str, program: Program) -> Row:
     """The columns that say what was compiled."""
     contestant, _, keys = program.contestant.partition(", ")
     shape = "x".join(map(str, program.shape))
-    row: Row = {"section": target, "case": program.case, "shape": shape}
+    row: Row = {"section": section(target, part), "case": program.case, "shape": shape}
     row |= {"dtype": program.dtype, "rate": program.rate}
     return row | {"contestant": contestant, "keys": keys, "failure": ""}
 
 
 def main(words: list[str] | None = None) -> None:
-    """Compiles, and writes the rows of each chip, and the page, when it is done."""
+    """Compiles, and writes the rows of a chip and a part, and the page, when done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compiled")
     parser.add_argument("--only", nargs="+", choices=TARGETS, default=TARGETS)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--jobs", type=int, default=2, help="chips at a time")
     parser.add_argument("--limit", type=float, default=300, help="seconds a program")
     options = parser.parse_args(words)
@@ -89,14 +91,16 @@ def main(words: list[str] | None = None) -> None:
     source = records.provenance("benchmarks.compiled", *sys.argv[1:])
     writing = threading.Lock()
 
-    def run(target: str) -> None:
-        rows = pd.DataFrame(compile_all(target, options.limit), columns=page.COLUMNS)
+    def run(target: str, part: str) -> None:
+        found = compile_all(target, part, options.limit)
+        rows = pd.DataFrame(found, columns=page.COLUMNS)
         with writing:
-            records.save(page.RESULTS, rows, {target: source})
+            records.save(page.RESULTS, rows, {section(target, part): source})
             page.write()
 
+    jobs = itertools.product(options.only, options.part)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for done in [pool.submit(run, target) for target in options.only]:
+        for done in [pool.submit(run, *job) for job in jobs]:
             done.result()
 
 

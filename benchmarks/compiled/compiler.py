@@ -19,6 +19,7 @@ from jax.stages import Compiled
 from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
 from benchmarks.compiled.programs import Program, drops, lowered
 from benchmarks.compiled.targets import TPUS, devices
+from benchmarks.family import MEMBERS
 
 cached_drops = functools.cache(drops)
 
@@ -31,7 +32,8 @@ def be_quiet() -> None:
 def figures(target: str, program: Program) -> dict[str, float]:
     """Compiles a program; the columns that it fills."""
     elements, chips = math.prod(program.shape), devices(target)
-    drop = cached_drops()[program.contestant]
+    op = program.case if program.case in MEMBERS else ""
+    drop = cached_drops()[op, program.contestant]
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {}
         if target not in TPUS:

@@ -50,6 +50,9 @@ def load() -> pd.DataFrame:
     """The rows with their numbers, and what is derived from them."""
     rows = records.read(RESULTS)
     rows[FIGURES] = rows[FIGURES].apply(pd.to_numeric)
+    rows[["section", "part"]] = rows.section.str.split(" ", n=1, expand=True).reindex(
+        columns=[0, 1]
+    )
     rows["name"] = names(rows)
     where = ["section", "case", "shape", "dtype"]
     floors = rows[rows.name.isin([FLOOR, NOTHING])].set_index(where)
@@ -62,6 +65,9 @@ def load() -> pd.DataFrame:
 
 def tables(rows: pd.DataFrame, sources: Any) -> dict[str, str]:
     """The tables of the page."""
+    family, rows = rows[rows.part == "family"], rows[rows.part != "family"]
+    failed = pd.concat([rows, family])
+    failed = failed[failed.failure != ""]
     cut = rows["case"].isin([case for case, *_ in CUTS])
     gpu = rows.section == "h100"
     tpu = rows[~gpu & ~cut & (rows.rate > 0)]
@@ -76,7 +82,8 @@ def tables(rows: pd.DataFrame, sources: Any) -> dict[str, str]:
         "copies": across(rows[rows.copies > 0], "copies"),
         "collectives": across(rows[cut], "collectives"),
         "seconds": across(rows[large & leaders], "seconds"),
-        "failures": rows[rows.failure != ""][["section", *INDEX, "failure"]],
+        "family": of_family(family),
+        "failures": failed[["section", *INDEX, "failure"]],
         "runs": records.runs(sources),
     }
     return {
@@ -90,6 +97,16 @@ def across(rows: pd.DataFrame, figure: str) -> pd.DataFrame:
     wide = rows.pivot(index=INDEX, columns="section", values=figure)
     chips = [chip for chip in TARGETS if chip in wide]
     return rows[INDEX].drop_duplicates().join(wide[chips], on=INDEX)
+
+
+def of_family(rows: pd.DataFrame) -> pd.DataFrame:
+    """An op a line: what the TPUs' compilers make of it, and what an H100 is given."""
+    rows, program = rows[rows.rate > 0], ["case", "name"]
+    tpus, gpu = rows[rows.section != "h100"], rows[rows.section == "h100"]
+    wide = across(tpus, "ratio").drop(columns=["dtype", "rate"])
+    wide = wide.join(tpus.groupby(program)[["uncounted", "copies"]].max(), on=program)
+    about = ["kernels", "launches", "whiles", "instructions", "bits"]
+    return wide.join(gpu.set_index(program)[about], on=program)
 
 
 def targets(rows: pd.DataFrame) -> pd.DataFrame:

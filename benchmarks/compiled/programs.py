@@ -1,5 +1,6 @@
 """The programs that are compiled, and the contestants in them."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,9 +17,11 @@ from jax.sharding import (
 )
 
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING, gather
+from benchmarks.family import BY_HAND, MEMBERS
 
 Shape = tuple[int, ...]
-Drop = Callable[[jax.Array, jax.Array, float], jax.Array]
+Drop = Callable[..., Any]
+"""Called with a key, an array or more, and a rate."""
 
 RBG, BITS = "flax.linen, rbg", "uint8 bits, rbg"
 LEADERS = (JDROP, FLAX, RBG, BITS)
@@ -69,7 +72,7 @@ class Program(NamedTuple):
 
 
 def programs() -> Iterator[Program]:
-    """Every program, the same for all chips."""
+    """Those of dropout, the same for all chips."""
     for dtype in DTYPES:
         for shape in LARGE:
             yield from _contest("forward", shape, dtype, LEADERS, (0.1, 0.5))
@@ -92,6 +95,14 @@ def programs() -> Iterator[Program]:
             yield Program(case, shape, "float32", name, 0.5, cut)
 
 
+def family_programs() -> Iterator[Program]:
+    """The ops of the family, each beside what it is compared with, and by hand."""
+    for name, op in MEMBERS.items():
+        yield Program(name, op.shape, "float32", op.reference[0])
+        for contestant in (JDROP, BY_HAND):
+            yield Program(name, op.shape, "float32", contestant, 0.1)
+
+
 def _contest(
     case: str,
     shape: Shape,
@@ -105,13 +116,28 @@ def _contest(
         yield from (Program(case, shape, dtype, name, rate) for name in names)
 
 
-def drops() -> dict[str, Drop]:
-    """The contestants by name: dropout of x at a rate, by a key."""
-    return {c.name: c.drop for c in gather()} | {
+def drops() -> dict[tuple[str, str], Drop]:
+    """What a contestant computes, by its name and that of an op, "" for dropout."""
+    named = {c.name: c.drop for c in gather()} | {
         FLOOR: lambda key, x, rate: x * 1.25,
         NOTHING: lambda key, x, rate: x,
         BITS: _by_bits,
     }
+    dropouts = {("", name): drop for name, drop in named.items()}
+    return dropouts | {
+        (op, name): function
+        for op, member in MEMBERS.items()
+        for name, function in member.contestants.items()
+    }
+
+
+PARTS = {"dropout": programs, "family": family_programs}
+"""What may be compiled again by itself."""
+
+
+def section(target: str, part: str) -> str:
+    """What the rows of a chip and a part are called; those of dropout, as the chip."""
+    return target if part == "dropout" else f"{target} {part}"
 
 
 def _by_bits(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
@@ -126,30 +152,33 @@ def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.
     The key comes as its words, as in a train step.
     """
     case, shape, dtype, name, rate, cut = program
-    # The floors have no key of their own.
-    kind = name.rpartition(", ")[2] if np.isfinite(rate) else "threefry2x32"
+    kind = name.partition(", ")[2] or "threefry2x32"
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=kind)))
 
     def function(words: jax.Array, *arrays: jax.Array) -> Any:
         key = jax.random.wrap_key_data(words, impl=kind)
-        return _compute(case, lambda x: drop(key, x, rate), *arrays)
+        return _compute(case, lambda *given: drop(key, *given, rate), *arrays)
 
     everywhere: Sharding = SingleDeviceSharding(devices[0])
     here = everywhere
     if cut:
         mesh = Mesh(np.array(devices), ("a",))
         everywhere, here = (NamedSharding(mesh, s) for s in (PartitionSpec(), cut))
-    structs = [jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=everywhere)]
-    for size in _inputs(case, shape):
-        structs.append(jax.ShapeDtypeStruct(size, jnp.dtype(dtype), sharding=here))
-    return jax.jit(function, out_shardings=here if cut else None).lower(*structs)
+    make = functools.partial(
+        jax.ShapeDtypeStruct, dtype=jnp.dtype(dtype), sharding=here
+    )
+    key = jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=everywhere)
+    arrays = _inputs(case, shape, make)
+    return jax.jit(function, out_shardings=here if cut else None).lower(key, *arrays)
 
 
-def _inputs(case: str, shape: Shape) -> list[Shape]:
-    """Shapes of the arrays that a case takes, last the cotangent of a pullback.
+def _inputs(case: str, shape: Shape, make: Callable[[Shape], Any]) -> Sequence[Any]:
+    """The arrays that a case takes, last the cotangent of a pullback.
 
     It is read from memory, as the gradient of the layer above is.
     """
+    if case in MEMBERS:
+        return MEMBERS[case].arrays(make, shape)
     inputs, output = [shape], shape
     if case.startswith("MLP"):
         rows, hidden = shape
@@ -158,10 +187,10 @@ def _inputs(case: str, shape: Shape) -> list[Shape]:
     elif case.startswith("attention"):
         output = (*shape[:-1], HEAD)
         inputs = [output] * 3
-    return [*inputs, output] if case.endswith("pullback") else inputs
+    return [*map(make, inputs), *([make(output)] if case.endswith("pullback") else [])]
 
 
-def _compute(case: str, drop: Callable[[jax.Array], jax.Array], *arrays: Any) -> Any:
+def _compute(case: str, drop: Callable[..., Any], *arrays: Any) -> Any:
     """What a case computes of its arrays with a dropout."""
 
     def mlp(a: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:

@@ -77,12 +77,20 @@ class Peer:
         """Alpha dropout."""
         raise NotOffered("not offered")
 
+    def feature_alpha(self, key: Any, x: Any, rate: float) -> Any:
+        """Alpha dropout of the channels of (batch, channels, height, width)."""
+        raise NotOffered("not offered")
+
     def gaussian(self, key: Any, x: Any, rate: float) -> Any:
         """Gaussian dropout."""
         raise NotOffered("not offered")
 
     def drop_block(self, key: Any, x: Any, rate: float, size: int) -> Any:
         """Drop block of an array of shape (batch, channels, height, width)."""
+        raise NotOffered("not offered")
+
+    def drop_path(self, key: Any, x: Any, rate: float) -> Any:
+        """Stochastic depth, by example."""
         raise NotOffered("not offered")
 
     def compile(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:

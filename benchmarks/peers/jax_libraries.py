@@ -121,6 +121,22 @@ class Jdrop(Own):
         """`alpha_dropout(key, x, rate)`."""
         return self.library.alpha_dropout(key, x, rate)
 
+    def feature_alpha(self, key: Any, x: Any, rate: float) -> Any:
+        """`feature_alpha_dropout` with the channels second."""
+        return self.library.feature_alpha_dropout(key, x, rate, channel_axis=1)
+
+    def gaussian(self, key: Any, x: Any, rate: float) -> Any:
+        """`gaussian_dropout(key, x, rate)`."""
+        return self.library.gaussian_dropout(key, x, rate)
+
+    def drop_block(self, key: Any, x: Any, rate: float, size: int) -> Any:
+        """`drop_block` with the channels second."""
+        return self.library.drop_block(key, x, rate, block_size=size, channel_axis=1)
+
+    def drop_path(self, key: Any, x: Any, rate: float) -> Any:
+        """`drop_path(key, x, rate)`."""
+        return self.library.drop_path(key, x, rate)
+
 
 class JdropLinen(Own, FlaxLinen):
     """`jdrop.linen.Dropout`."""

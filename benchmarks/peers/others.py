@@ -73,6 +73,13 @@ class Torch(TorchArrays):
         self.seed(key)
         return self.library.alpha_dropout(self.array(x), rate, True)
 
+    def feature_alpha(self, key: Any, x: Any, rate: float) -> Any:
+        """`feature_alpha_dropout(x, rate, True)`, in training mode."""
+        if not hasattr(self.library, "feature_alpha_dropout"):
+            raise NotOffered("not offered")
+        self.seed(key)
+        return self.library.feature_alpha_dropout(self.array(x), rate, True)
+
     def residual_bits(self, x: Any, rate: float) -> dict[str, float]:
         """What autograd's hooks see saved."""
         x = self.array(x).detach().requires_grad_()
@@ -97,39 +104,67 @@ class TorchReference(Torch):
     module = "torch._refs.nn.functional"
 
 
+def timm_layers(name: str) -> dict[str, Any]:
+    """What a file of timm's layers defines; timm itself would import torchvision."""
+    timm = importlib.metadata.distribution("timm")
+    return runpy.run_path(str(timm.locate_file(f"timm/layers/{name}.py")))
+
+
 class Timm(TorchArrays):
-    """timm's drop block, in the one file of it that does not import torchvision."""
+    """timm's drop block and stochastic depth."""
 
     name = "timm"
     package = "timm"
-    call = "drop_block_2d(x, rate, size) of timm/layers/drop.py"
+    call = "drop_block_2d(x, rate, size), drop_path(x, rate, True) of timm.layers.drop"
 
     def __init__(self) -> None:
-        """Loads the file."""
+        """Loads the file that has both."""
         self.torch: Any = importlib.import_module("torch")
-        file = importlib.metadata.distribution("timm").locate_file(
-            "timm/layers/drop.py"
-        )
-        self.library = runpy.run_path(str(file))
+        self.library = timm_layers("drop")
 
     def drop_block(self, key: Any, x: Any, rate: float, size: int) -> Any:
         """`drop_block_2d`."""
         self.seed(key)
         return self.library["drop_block_2d"](x, rate, size)
 
+    def drop_path(self, key: Any, x: Any, rate: float) -> Any:
+        """`drop_path(x, rate, True)`, in training mode."""
+        self.seed(key)
+        return self.library["drop_path"](x, rate, True)
+
 
 class Torchvision(TorchArrays):
-    """torchvision's drop block."""
+    """torchvision's drop block and stochastic depth."""
 
     name = "torchvision"
     package = "torchvision"
     module = "torchvision.ops"
-    call = "torchvision.ops.drop_block2d(x, rate, size)"
+    call = "drop_block2d(x, rate, size), stochastic_depth of torchvision.ops"
+
+    def __init__(self) -> None:
+        """Imports the library, also one that was built for another torch.
+
+        Then its compiled operators are missing, which the two functions do not use;
+        two of them have to be declared for the import.
+        """
+        try:
+            super().__init__()
+        except RuntimeError:
+            self.declared = self.torch.library.Library("torchvision", "FRAGMENT")
+            boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            for name in ("nms", "qnms"):
+                self.declared.define(name + boxes)
+            super().__init__()
 
     def drop_block(self, key: Any, x: Any, rate: float, size: int) -> Any:
         """`drop_block2d`."""
         self.seed(key)
         return self.library.drop_block2d(x, rate, size)
+
+    def drop_path(self, key: Any, x: Any, rate: float) -> Any:
+        """`stochastic_depth` of rows, which are examples."""
+        self.seed(key)
+        return self.library.stochastic_depth(x, rate, "row")
 
 
 class TensorFlow(Peer):

@@ -9,7 +9,6 @@ import numpy as np
 
 from benchmarks.peers.base import NotOffered, Peer
 from benchmarks.probes import (
-    ERROR,
     NOTHING,
     SHAPE,
     Case,
@@ -20,10 +19,8 @@ from benchmarks.probes import (
     ones,
     outcome,
     values,
-    with_slope,
 )
 
-ALPHA_RATES = (0.1, 0.3, 0.5)
 BIAS_RATES = (0.05, 0.1, 0.15, 0.2, 0.3)
 SAMPLES = 2**22
 SIGMAS = 5
@@ -145,48 +142,6 @@ def _applied_rate(peer: Peer) -> Observation:
     return Observation(f"{rate:.6f}", error <= 2**-17, error if error > 2e-7 else 0.0)
 
 
-def _moment(name: str) -> Callable[[Peer], Observation]:
-    wanted = {"mean": 0, "var": 1}[name]
-
-    def look(peer: Peer) -> Observation:
-        x = np.random.default_rng(0).standard_normal((1000, 1000)).astype(np.float32)
-        outputs = [_alpha(peer, p)(peer.array(x)) for p in ALPHA_RATES]
-        seen = [float(getattr(peer.read(y), name)()) for y in outputs]
-        text = ", ".join(f"{round(value, 2) + 0.0:.2f}" for value in seen)
-        # 0.01 for the spread of moments over 1e6 elements.
-        return Observation(text, max(abs(value - wanted) for value in seen) < 0.01)
-
-    return look
-
-
-def _alpha(peer: Peer, rate: float) -> Callable[[Any], Any]:
-    return lambda x: peer.alpha(peer.key(0), x, rate)
-
-
-def _alpha_infinity(peer: Peer) -> str:
-    function = _alpha(peer, 0.5)
-    y = peer.read(function(ones(peer)))
-    gone, x = y == y.min(), peer.array(np.full(SHAPE, np.inf, np.float32))
-    value, slope = function(x)[gone], peer.slope(function, x)[gone]
-    return f"{values(peer, value)}, gradient {values(peer, slope)}"
-
-
-def _gaussian(peer: Peer) -> Observation:
-    # The variance p / q has no limit here, so that any value may come out.
-    try:
-        y = peer.gaussian(peer.key(0), ones(peer), 1.0)
-    except ValueError:
-        return Observation("ValueError", True)
-    return Observation(values(peer, y), True)
-
-
-def _drop_block(peer: Peer) -> Observation:
-    x = peer.array(np.ones((20_000, 1, 7, 7), np.float32))
-    dropped = 1 - float(kept(peer, peer.drop_block(peer.key(0), x, 0.1, 7)).mean())
-    # 20,000 blocks: five standard deviations of the fraction are 0.011.
-    return Observation(f"{dropped:.3f}", abs(dropped - 0.1) < 0.011)
-
-
 CASES = (
     Case("x = inf where it is dropped", NOTHING, _where_dropped(np.inf)),
     Case("x = NaN where it is dropped", NOTHING, _where_dropped(np.nan)),
@@ -201,18 +156,3 @@ CASES = (
     Case("rate applied for 0.1: 1 - 1/y, x = 1", "within 2^-17 of 0.1", _applied_rate),
 )
 """What is asked of every library's outputs."""
-
-FAMILY = (
-    Case("alpha dropout of N(0, 1), mean at rates 0.1, 0.3, 0.5", "0", _moment("mean")),
-    Case("alpha dropout of N(0, 1), variance at the same rates", "1", _moment("var")),
-    Case("alpha dropout, rate 1", NOTHING, lambda p: with_slope(p, _alpha(p, 1.0))),
-    Case("alpha dropout, rate 1.5", ERROR, lambda p: _alpha(p, 1.5)(ones(p))),
-    Case(
-        "alpha dropout, x = inf where it is dropped, rate 0.5",
-        "-0.779, gradient 0",
-        _alpha_infinity,
-    ),
-    Case("Gaussian dropout, rate 1", "values, or ValueError", _gaussian),
-    Case("drop block, 7x7, block 7, rate 0.1: dropped", "0.10", _drop_block),
-)
-"""What is asked of the other members of the family, where a library has them."""

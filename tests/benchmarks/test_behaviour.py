@@ -15,15 +15,13 @@ from benchmarks.peers import PEERS
 from benchmarks.peers.base import Peer, only
 from benchmarks.peers.jax_libraries import JaxPeer
 from benchmarks.probes import Case, Observation, number, plain, values
-from benchmarks.probes.outputs import FAMILY
+from benchmarks.probes.family import FAMILY
 
 CASES = {case.title: case for case in (*DROPOUT, *FAMILY)}
-# jdrop has neither; what the fingerprint is, the golden vectors pin.
+# jdrop has no collections; what the fingerprint is, the golden vectors pin.
 UNJUDGED = {
     "only a key for `params`, rate 0.5",
     "fingerprint of a mask",
-    "Gaussian dropout, rate 1",
-    "drop block, 7x7, block 7, rate 0.1: dropped",
 }
 # Quick, and about each kind of judgement: words, an error, a count, a placement.
 PROMISES = (
@@ -36,6 +34,9 @@ PROMISES = (
     "mask of rows 5 to 11, alone",
     "x over 8 devices, automatic axes",
     "random bits drawn per element, rate 0.5",
+    "feature alpha dropout given its mask, rate 0.25",
+    "Gaussian dropout, rate 0.25: mean, variance, law of y / x",
+    "drop block given its mask, rate 0.25",
 )
 ROW = {"case": "rate 1", "expected": "0, gradient 0"}
 
@@ -120,6 +121,7 @@ class Naive(JaxPeer):
         ("random bits drawn per element, rate 0.1", "64 bits"),
         ("bias of E[y], bfloat16 x, worst of five rates", None),
         ("alpha dropout of N(0, 1), mean at rates 0.1, 0.3, 0.5", None),
+        ("alpha dropout given its mask, rate 0.25", None),
     ],
 )
 def test_naive_dropout_is_found_out(title, observed):

@@ -1,8 +1,10 @@
 """What is read off compiled programs, and the page that shows it."""
 
+import functools
 import time
 
 import jax
+import jax.numpy as jnp
 import pandas as pd
 import pytest
 
@@ -11,9 +13,16 @@ from benchmarks.compiled import __main__ as command
 from benchmarks.compiled import page
 from benchmarks.compiled.compiler import read
 from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
-from benchmarks.compiled.programs import BITS, drops, lowered, programs
+from benchmarks.compiled.programs import (
+    BITS,
+    drops,
+    family_programs,
+    lowered,
+    programs,
+)
 from benchmarks.compiled.targets import missing
 from benchmarks.contestants import JDROP
+from benchmarks.family import MEMBERS
 
 HLO = """\
 HloModule jit_function, is_scheduled=true
@@ -102,10 +111,25 @@ def test_every_case_computes_on_arrays_of_its_shape():
 def test_a_program_of_the_machine_at_hand_is_read():
     own = next(p for p in programs() if p.contestant == BITS)
     own = own._replace(shape=(64, 64))
-    program = lowered(own, drops()[BITS], jax.devices()).compile()
+    program = lowered(own, drops()["", BITS], jax.devices()).compile()
     found = read(program, 64 * 64)
     assert found["cycles"] == found["collectives"] == 0
     assert set(found) < set(page.COLUMNS)
+
+
+def test_an_op_of_the_family_is_given_what_it_takes():
+    every = [program for program in family_programs() if program.contestant == JDROP]
+    assert {program.case for program in every} == set(MEMBERS)
+    known = drops()
+    for own in every:
+        assert (own.case, JDROP) in known
+        seen = []
+        lowered(own, lambda key, *given: seen.append(given), jax.devices())  # noqa: B023
+        [(*arrays, rate)] = seen
+        make = functools.partial(jax.ShapeDtypeStruct, dtype=own.dtype)
+        wanted = MEMBERS[own.case].arrays(make, own.shape)
+        assert rate == 0.1
+        assert jax.tree.map(jnp.shape, (*arrays,)) == jax.tree.map(jnp.shape, wanted)
 
 
 def test_what_fails_is_a_row_and_the_next_is_compiled():

@@ -18,10 +18,11 @@ from benchmarks import (
     train_step,
 )
 from benchmarks.contestants import FLAX, FLOOR, JDROP
+from benchmarks.family import BY_HAND
 from benchmarks.ops import Case
 from benchmarks.records import read, read_sources, save
 from benchmarks.table import quartile_rows, row, tidy
-from benchmarks.targets import contests, headline, targets
+from benchmarks.targets import contests, family, headline, targets
 
 PHILOX = "flax.linen, philox4x32"
 HARDWARE = {"processor": "A Machine", "cores": 2, "backend": "cpu", "device": "cpu"}
@@ -132,7 +133,7 @@ def test_the_page_shows_the_results_and_they_are_small():
     run = plots.newest(records.RESULTS)
     page, blocks = plots.PAGE.read_text(), plots.block(run)
     assert page == records.fill(page, blocks), "python -m benchmarks.plots"
-    [shown] = blocks.values()
+    shown = blocks["results"]
     assert shown.count("| fresh |") >= 5
     figures = [run.with_name(f"{run.stem}-{name}.png") for name in plots.FIGURES]
     assert all(figure.name in shown for figure in figures)
@@ -167,10 +168,14 @@ def test_a_section_that_fails_stops_no_other(tmp_path, capsys):
     assert read_sources(path)["ops"]["seconds"] == {"warm": 1.0, "fresh": 1.0}
 
 
+# Of a tree, and of three arrays.
+FAMILY = {"drop_connect": (2, 32, 8), "plain_attention": (1, 8, 2, 4)}
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     """The benchmark of next to nothing, without the libraries that take long."""
-    for library in ("torch", "haiku", "equinox"):
+    for library in ("torch", "timm", "haiku", "equinox"):
         monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(contestants, "KEYS", ("threefry2x32",))
     monkeypatch.setattr(exact, "LIBRARIES", ("jdrop",))
@@ -187,6 +192,9 @@ def tiny(monkeypatch):
             Case(kind, small, rate=rate) for kind in ("eager", "call", "key")
         ],
         ("growth", "warm"): [Case("forward", small, rate=rate)],
+        ("family", "warm"): [
+            Case(kind, shape, rate=rate) for kind, shape in FAMILY.items()
+        ],
     }
     monkeypatch.setattr(ops, "PLAN", plan)
     networks = {"a": (2, (8,), (4,)), "b": (2, (8,), (4,))}
@@ -225,6 +233,12 @@ def test_a_tiny_run_measures_every_section_and_can_be_drawn(tmp_path, capsys):
     kept = rows[(rows.metric == "kept") & (rows.contestant == "jdrop")]
     assert kept.value.min() >= 1 / 8
     assert set(rows[rows.metric == "fused draws"].value) == {0}
+    ops_of_family = family(rows).set_index("op")
+    assert list(ops_of_family.index) == list(FAMILY)
+    # Two leaves of 32 rows by 8 columns, of which the biases keep nothing, and a rate.
+    kept = ops_of_family["bits kept"]["drop_connect"]
+    assert kept == float(f"{2 * (8 + 1) * 32 / (2 * (32 * 8 + 8)):.4g}")
+    assert (ops_of_family[BY_HAND] > 0).all()
     drawn = plots.draw(path, tmp_path)
     assert {figure.stem.rpartition("-")[2] for figure in drawn} == set(plots.FIGURES)
     assert min(figure.stat().st_size for figure in drawn) > 3_000
