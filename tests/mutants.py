@@ -36,7 +36,7 @@ WITHIN = "core/test_limits.py::test_within_the_counters"
 PARTS = "core/test_oracle.py::test_windows"
 PINNED = "core/test_keys.py::test_pinned"
 CONTRACT = "ops/test_contract.py::"
-PLACES = "ops/test_places.py::test_inside[typical-scan]"
+PLACES = "ops/test_places.py::test_inside[masks-scan]"
 LAW = CONTRACT + "test_rates_of_every_type_in_one_trace"
 RESIDUAL = "ops/test_program.py::test_packed_words_are_the_only_residual"
 MATERIALISED = "ops/test_program.py::test_the_draw_is_materialised"
@@ -666,6 +666,8 @@ MUTANTS = [Mutant(file, *row) for file, rows in BY_FILE.items() for row in rows]
 def run_tests(tree: Path, tests: set[str], timeout: float) -> tuple[str, float]:
     """Whether tests pass in a tree, fail, hang or do not even run; and the seconds."""
     options = ["-n", "0", "-x", "-q", "-p", "no:cacheprovider", "--durations=0"]
+    # The slow rows of a table of cases too.
+    options += ["-m", "slow or not slow"]
     paths = [f"tests/{test}" for test in tests]
     start = time.monotonic()
     try:

@@ -173,6 +173,7 @@ def apply_linen(key, variables, x):
     return LINEN.apply(variables, x, rngs={"dropout": key})
 
 
+@pytest.mark.slow
 def test_with_linen():
     variables = jax.jit(LINEN.init)(KEY, X)
     got = jdrop.mc_predict(apply_linen, KEY, 5, variables, X, chunk_size=5)
@@ -191,6 +192,7 @@ class Model(nnx.Module):
         return self.dropout(self.dense(x), rngs=rngs)
 
 
+@pytest.mark.slow
 def test_with_nnx():
     graph, state = nnx.split(Model(nnx.Rngs(0)))
 

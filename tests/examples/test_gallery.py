@@ -18,6 +18,7 @@ def panels():
     return {panel.title.split(",")[0]: panel for panel in gallery.panels(16)}
 
 
+@pytest.mark.slow
 def test_every_op_has_a_panel(panels):
     functions = {
         name
@@ -28,6 +29,7 @@ def test_every_op_has_a_panel(panels):
     assert panels.keys() == {"the photograph"} | functions - NO_OPS
 
 
+@pytest.mark.slow
 def test_every_panel_shows_something_else(panels):
     pixels = [np.asarray(panel.pixels) for panel in panels.values()]
     assert all(np.isfinite(array).all() for array in pixels)
@@ -45,6 +47,7 @@ def test_squares_are_put_together_as_they_were_cut():
         np.testing.assert_array_equal(gallery.joined(gallery.cut(x, side)), x)
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_small_png(tmp_path, capsys):
     out = tmp_path / "family.png"
     gallery.main(["--out", str(out), "--pixels", "16"])

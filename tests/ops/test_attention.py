@@ -176,6 +176,7 @@ def test_blockwise_draws_the_very_mask(shape, shared, offset, offset_is):
     np.testing.assert_array_equal(jnp.moveaxis(got, -2, -3) != 0, expected != 0)
 
 
+@slow
 def test_blockwise_in_traces():
     q, k, v = arrays(batch=(1,))
     keys = jax.random.split(KEY, 3)
@@ -435,7 +436,7 @@ def run_nnx(attention_fn, x, mask, deterministic):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("run", [run_linen, run_nnx])
+@pytest.mark.parametrize("run", [run_linen, pytest.param(run_nnx, marks=slow)])
 def test_flax_takes_it_as_its_attention(run):
     x = jnp.asarray(np.random.default_rng(1).standard_normal((2, 20, 16)), jnp.float32)
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from cases import (
     CASES,
-    DROPOUT,
-    GAUSSIAN,
     KEY,
     LAWS,
     RATE,
@@ -31,8 +29,6 @@ from jax.experimental import checkify
 
 import jdrop
 
-# One that draws words, and one that draws numbers.
-each_drawing = each((DROPOUT, GAUSSIAN))
 # Those that have a last rate, and whose output has no derivative by it.
 each_drop = each([case for case in LAWS if case.drops], slow=True)
 each_fixed_rate = each(
@@ -77,7 +73,7 @@ def export_of(case, sizes, constraints=()):
 
 
 @pytest.mark.parametrize(("sizes", "constraints"), SYMBOLIC.items())
-@each_drawing
+@each_typical
 def test_export_with_symbolic_sizes(case, sizes, constraints):
     program = export_of(case, sizes, constraints)
     again = jax.export.deserialize(program.serialize())
@@ -89,7 +85,7 @@ def test_export_with_symbolic_sizes(case, sizes, constraints):
 
 
 @pytest.mark.parametrize("sizes", ["b, t, 3", "b, h, t, t"])
-@each_drawing
+@each_typical
 def test_a_size_that_leaves_the_layout_open_names_its_constraint(case, sizes):
     with pytest.raises(ValueError, match="Add the constraint 't >= 32' or 't <= 31'"):
         export_of(case, sizes)
@@ -134,7 +130,7 @@ def test_rates_of_few_bits(case, dtype):
     assert_equation(case, run(case, rate=jnp.asarray(rate)), X, 0.25)
 
 
-@each_law
+@each_frame
 def test_traced_deterministic(case):
     f = jax.jit(lambda deterministic: run(case, deterministic=deterministic))
     assert_same(f(True), case.at_rest(X, case.realised(RATE)))
@@ -151,8 +147,9 @@ def test_leaves_x_itself_alone_without_a_key(case):
         assert y is X if expected is X else np.allclose(y, expected)
 
 
-@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "key"])
-@pytest.mark.parametrize("rate", [1, np.float32(1), jnp.float32(1)])
+@pytest.mark.parametrize(
+    ("rate", "key"), [(1, None), (np.float32(1), KEY), (jnp.float32(1), None)], ids=str
+)
 @each([case for case in CASES if case.drops and case.noise == "mask"])
 def test_rate_one_is_its_limit_with_zero_gradient(case, rate, key):
     x = X.at[0, 0, 0].set(jnp.inf).at[0, 1, 0].set(jnp.nan)

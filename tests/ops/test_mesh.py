@@ -155,7 +155,9 @@ CUTS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["auto", "explicit"])
+@pytest.mark.parametrize(
+    "kind", ["auto", pytest.param("explicit", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("shape", "sizes", "spec", "words"), CUTS, ids=str)
 def test_no_cut_makes_devices_speak(kind, shape, sizes, spec, words):
     mesh = make_mesh(sizes, kind)

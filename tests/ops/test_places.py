@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import (
+    ALPHA,
+    DROPOUT,
     KEY,
     LAWS,
     RATE,
     SHAPE,
-    TYPICAL,
     X,
     assert_equation,
-    each_law,
+    each_frame,
     kept,
     key_words,
 )
@@ -24,11 +25,12 @@ from transforms import FORWARD_ONLY, TRANSFORMS
 import jdrop
 
 # The ops of a group are side by side in one program, each with an input of its own.
-OTHERS = tuple(case for case in LAWS if case not in TYPICAL)
+MASKS = (DROPOUT, ALPHA)
+OTHERS = tuple(case for case in LAWS if case not in MASKS)
 each_group = pytest.mark.parametrize(
     "cases",
-    [TYPICAL, pytest.param(OTHERS, marks=pytest.mark.slow)],
-    ids=["typical", "others"],
+    [MASKS, pytest.param(OTHERS, marks=pytest.mark.slow)],
+    ids=["masks", "others"],
 )
 
 
@@ -98,7 +100,7 @@ def test_other_derivatives(cases, derivative):
     assert_equations(cases, f(x), OTHER_DERIVATIVES[derivative](f, x))
 
 
-@each_law
+@each_frame
 def test_remat_of_a_scan_of_layers_draws_the_same_again(case):
     """The backward pass draws each layer's mask anew, in other programs than before."""
     keys = jax.random.split(KEY, 3)

@@ -40,7 +40,13 @@ def test_block_alone(block):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("number", range(len(RECIPES)))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(i, marks=pytest.mark.slow if "flax" in recipe else [])
+        for i, recipe in enumerate(RECIPES)
+    ],
+)
 def test_recipe_alone(number):
     exec(RECIPES[number], {"__name__": "pasted"})
 
