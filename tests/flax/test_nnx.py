@@ -12,8 +12,13 @@ from jdrop.nnx import Dropout
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (20, 50)) + 3
+# Flax's own shows that the test is right.
 SWAPS = pytest.mark.parametrize(
-    "dropout", [nnx.Dropout, Dropout], ids=["flax", "jdrop"]
+    "dropout",
+    [
+        pytest.param(nnx.Dropout, id="flax", marks=pytest.mark.slow),
+        pytest.param(Dropout, id="jdrop"),
+    ],
 )
 needs_view = pytest.mark.skipif(
     not hasattr(nnx, "view"), reason="this Flax has no nnx.view"

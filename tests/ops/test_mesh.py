@@ -63,7 +63,11 @@ def kept_on(shape=SHAPE, words=(0, 4, 0, 4)):
 
 @pytest.mark.parametrize(
     ("kind", "sizes", "spec"),
-    [(kind, *placement) for kind in ("explicit", "auto") for placement in PLACEMENTS]
+    [("explicit", *placement) for placement in PLACEMENTS]
+    + [
+        pytest.param("auto", *placement, marks=[pytest.mark.slow] if i % 3 else [])
+        for i, placement in enumerate(PLACEMENTS)
+    ]
     + [
         (kind, (4, 2), spec)
         for kind in ("auto and explicit", "explicit and auto")

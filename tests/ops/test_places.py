@@ -61,6 +61,16 @@ def assert_equations(cases, ys, slope):
         assert_equation(case, ys[i], X, slope=slope[:, i])
 
 
+def usual(names):
+    """Transforms of which the usual ones run by default."""
+    often = ("jit", "constant key", "remat", "vmap over keys", "scan", "shard_map")
+    often += ("export", "eager")
+    return [
+        pytest.param(name, marks=[] if name in often else pytest.mark.slow)
+        for name in names
+    ]
+
+
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @each_group
 def test_inside(cases, transform):
@@ -70,7 +80,7 @@ def test_inside(cases, transform):
     assert_equations(cases, *rest)
 
 
-@pytest.mark.parametrize("transform", sorted(TRANSFORMS.keys() - FORWARD_ONLY))
+@pytest.mark.parametrize("transform", usual(sorted(TRANSFORMS.keys() - FORWARD_ONLY)))
 @each_group
 def test_slopes_of_the_transform(cases, transform):
     run = functools.partial(

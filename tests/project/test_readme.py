@@ -43,7 +43,9 @@ def test_block_alone(block):
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(i, marks=pytest.mark.slow if "flax" in recipe else [])
+        pytest.param(
+            i, marks=pytest.mark.slow if re.search("flax|optax", recipe) else []
+        )
         for i, recipe in enumerate(RECIPES)
     ],
 )
