@@ -34,8 +34,9 @@ def dropout(
         depends on a key; None will do where it does not: `deterministic`, rate 0 or 1.
       x: Array of any shape and of a floating-point or complex dtype.
       rate: Probability of dropping, one real number in [0, 1], concrete or traced. A
-        traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero.
-      deterministic: True returns x. A bool, concrete or traced.
+        traced rate is clamped to [0, 1]; NaN gives NaN; its derivative is zero. None
+        will do where `deterministic` is True.
+      deterministic: True returns x. A bool, concrete or traced, or a concrete 0 or 1.
       broadcast_dims: Axes along which all elements share a bit.
       offset: Index in the whole batch of the first row of x along axis 0, an integer,
         concrete or traced, for micro-batches and shards.
