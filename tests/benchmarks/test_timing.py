@@ -102,7 +102,10 @@ def test_torch_takes_part_where_it_is_installed(kind):
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize(
     ("forward", "image", "widths"),
-    [(train_step.mlp, (12,), (8, 8)), (train_step.cnn, (4, 4, 3), (4, 4))],
+    [
+        (train_step.mlp, (12,), (8, 8)),
+        pytest.param(train_step.cnn, (4, 4, 3), (4, 4), marks=pytest.mark.slow),
+    ],
 )
 def test_dropout_at_rate_0_leaves_a_training_step_as_it_is(forward, image, widths):
     step = functools.partial(train_step.train_step, forward=forward)

@@ -190,7 +190,9 @@ def test_any_window(part, words):
     assert_is_the_oracles(drawn, words, shape, 0.3, *part[1:])
 
 
-@pytest.mark.parametrize("first", [1, 15, 29, 43, 57])
+@pytest.mark.parametrize(
+    "first", [1, 29, *(pytest.param(n, marks=slow) for n in (15, 43, 57))]
+)
 def test_any_number_of_rows(first):
     """From 1 to 70, at offsets on both sides of a word."""
     rows = range(first, first + 14)

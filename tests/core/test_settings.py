@@ -53,7 +53,23 @@ def use(key, rate=0.1):
     return jax.value_and_grad(lambda x: jdrop.dropout(key, x, rate).sum())(x)[1]
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+# One of two that say the same, and those that change nothing about numbers.
+SELDOM = (
+    "32 bits",
+    "threefry, partitionable",
+    "infinities",
+    "checks",
+    "loose promotion",
+)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SELDOM else [])
+        for name in SETTINGS
+    ],
+)
 def test_setting(setting):
     """The mask, eagerly and from traced numbers, and an op with its derivative."""
     expected = oracle.mask(WORDS, SHAPE, 0.1, offset=6)

@@ -221,7 +221,9 @@ def test_each_layer_drops_at_its_own_rate(models: ModuleType) -> None:
 
 
 @both
-@pytest.mark.parametrize("norm", ["before", "after"])
+@pytest.mark.parametrize(
+    "norm", ["before", pytest.param("after", marks=pytest.mark.slow)]
+)
 def test_channel_dropout_and_batch_norm(models: ModuleType, norm: str) -> None:
     """Dropping all channels, the next BatchNorm sees zeros; only if it comes first."""
     options = {"rates": (0.0, 0.0), "channel_rates": (1.0, 0.0, 0.0), "norm": norm}
@@ -274,6 +276,7 @@ def test_an_epoch_takes_each_example_at_most_once_in_a_fresh_order() -> None:
     assert len({frozenset(epoch) for epoch in np.asarray(rows)}) > 1
 
 
+@pytest.mark.slow
 def test_steps_in_one_scan_are_the_steps() -> None:
     network = make(models_linen, "MLP", **MLP)
     state, batch = start(network, optax.adamw(1e-3)), digits(96)

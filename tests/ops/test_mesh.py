@@ -63,9 +63,9 @@ def kept_on(shape=SHAPE, words=(0, 4, 0, 4)):
 
 @pytest.mark.parametrize(
     ("kind", "sizes", "spec"),
-    [("explicit", *placement) for placement in PLACEMENTS]
-    + [
-        pytest.param("auto", *placement, marks=[pytest.mark.slow] if i % 3 else [])
+    [
+        pytest.param(kind, *placement, marks=[pytest.mark.slow] if i % 3 else [])
+        for kind in ("explicit", "auto")
         for i, placement in enumerate(PLACEMENTS)
     ]
     + [

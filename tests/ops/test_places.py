@@ -71,7 +71,7 @@ def usual(names):
     ]
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("transform", usual(TRANSFORMS))
 @each_group
 def test_inside(cases, transform):
     run = functools.partial(everything, cases)
