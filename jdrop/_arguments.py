@@ -186,22 +186,19 @@ def as_key(key: object) -> jax.Array:
     return key if isinstance(key, jax.Array) else jnp.asarray(key)
 
 
-def as_number(
-    name: str, number: object, least: float, most: float = math.inf
-) -> np.float32 | jax.Array:
+def as_number(name: str, number: object, least: float) -> np.float32 | jax.Array:
     """Returns a number in float32 if it is concrete.
 
-    Raises unless it is a real scalar which, if concrete, is finite and in a range.
+    Raises unless it is a real scalar which, if concrete, is finite and large enough.
     """
-    kind = f"{name} is one real number in [{least}, {most}]"
-    kind = kind.replace("inf]", "inf)").replace("[-inf", "(-inf")
+    kind = f"{name} is one real number in [{least}, inf)".replace("[-inf", "(-inf")
     if not _is_real(number):
         raise TypeError(f"{kind}; got {describe(number)}.")
     if np.ndim(number) != 0:
         raise ValueError(f"{kind}; got an array of shape {np.shape(number)}.")
     if is_traced(number):
         return number
-    if not (least <= number <= most and math.isfinite(number)):
+    if not (least <= number and math.isfinite(number)):
         raise ValueError(f"{kind}; got {shorten(str(number))}.")
     return np.float32(number)
 

@@ -17,12 +17,19 @@ R = TypeVar("R")
 
 NEEDS_FLAX = 'needs Flax, which could not be imported: pip install "flax>=0.11"'
 
-_ANY_AXIS = 2**31
+
+def _check_axis(name: str, axis: Any) -> None:
+    """Raises unless it is an axis of some array, or None for one that x lacks."""
+    if axis is not None:
+        as_axis(name, axis, ndim=2**31)
+
+
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "rate": as_rate,
     "stddev": functools.partial(as_number, "stddev", least=0),
     "broadcast_dims": as_dims,
-    "channel_axis": functools.partial(as_axis, "channel_axis", ndim=_ANY_AXIS),
+    "channel_axis": functools.partial(_check_axis, "channel_axis"),
+    "batch_axis": functools.partial(_check_axis, "batch_axis"),
     "mode": functools.partial(as_choice, "mode", choices=("sample", "batch")),
 }
 

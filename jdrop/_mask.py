@@ -268,7 +268,7 @@ def select(
 
 
 def choose(mask: Mask, x: jax.Array, other: jax.Array) -> jax.Array:
-    """The one select between two arrays: x where the mask keeps, the other elsewhere.
+    """Selects between two arrays: x where the mask keeps, the other elsewhere.
 
     The packed words, and the rate, are all that a backward pass holds.
     """

@@ -10,8 +10,8 @@ fields mean, and has these two besides:
   given no such collection, Flax draws from `params`. A key is drawn only where the mask
   depends on one, as in Flax: neither at rest nor at rate 1.
 
-A rate outside [0, 1] or NaN is a ValueError, and any other field of the wrong kind a
-TypeError, when the module is made.
+A rate outside [0, 1] or NaN is a ValueError, and axes of the wrong kind a TypeError,
+when the module is made; what depends on x is checked in the call.
 
 Example:
   >>> import flax.linen as nn

@@ -12,8 +12,8 @@ step. `model.train()` and `model.eval()` switch them on and off. All have these 
   call must be given `rngs`. A key is drawn only where the mask depends on one: neither
   at rest nor at rate 1.
 
-A rate outside [0, 1] or NaN is a ValueError, and any other argument of the wrong kind a
-TypeError, when the module is made.
+A rate outside [0, 1] or NaN is a ValueError, and axes of the wrong kind a TypeError,
+when the module is made; what depends on x is checked in the call.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ from cases import CASES, DROPOUT, GAUSSIAN, KEY, TYPICAL, X
 from jax.sharding import PartitionSpec as P
 from meshes import make_mesh, place
 
+import jdrop
 import jdrop.linen
 import jdrop.nnx
 
@@ -146,6 +147,15 @@ def test_wrong_fields_fail_at_construction(cls, case, drop, fields, error, messa
     names = ("rate", "broadcast_dims")
     with pytest.raises(error, match=message):
         cls(**dict(zip(names, fields, strict=False)))
+
+
+@pytest.mark.parametrize(("package", "drop"), PACKAGES)
+def test_an_axis_that_x_does_not_have_is_none(package, drop):
+    options = {"block_size": 2, "channel_axis": None}
+    y = drop(package.DropBlock, KEY, X, 0.5, deterministic=False, **options)
+    np.testing.assert_array_equal(y, jdrop.drop_block(KEY, X, 0.5, **options))
+    with pytest.raises(TypeError, match="batch_axis is one axis .* got float 0.5"):
+        package.DropBlock(0.5, batch_axis=0.5)
 
 
 @each_module(TYPICAL)
