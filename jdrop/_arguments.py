@@ -8,7 +8,6 @@ import functools
 import inspect
 import math
 import operator
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, ParamSpec, TypeGuard, TypeVar
 
@@ -26,19 +25,6 @@ R = TypeVar("R")
 def is_traced(value: object) -> TypeGuard[jax.Array]:
     """Whether a value is only known when the compiled program runs."""
     return isinstance(value, jax.core.Tracer)
-
-
-def is_in_jet(*values: object) -> bool:
-    """Whether `jax.experimental.jet` traces an array in some pytrees.
-
-    It has rules for few primitives: it takes neither a checkpoint nor a platform's own
-    branch, nor a key as an argument of a jit.
-    """
-    jet = sys.modules.get("jax.experimental.jet")
-    if jet is None:
-        return False
-    tracer = getattr(jet, "JetTracer", ())
-    return any(isinstance(leaf, tracer) for leaf in jax.tree.leaves(values))
 
 
 def is_known(value: Any, constant: float) -> bool:

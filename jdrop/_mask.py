@@ -13,10 +13,11 @@ from jax.typing import ArrayLike
 
 from jdrop import _arguments, _axes
 from jdrop._arguments import key_first
+from jdrop._jet import checkpoint, is_in_jet
 from jdrop._keys import consume
 from jdrop._sharding import sharded_like
 from jdrop._stream import Layout, Rate
-from jdrop._unpack import checkpoint, over_bits, unpack
+from jdrop._unpack import over_bits, unpack
 from jdrop._window import Start, draw_part, shared
 
 
@@ -210,7 +211,7 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
     x = _arguments.as_input("apply_mask", x, complex_ok=True)
     _arguments.check_mask(mask, mask.layout.words)
     _axes.check_fits(mask.shape, x.shape)
-    apply = scale_kept if _arguments.is_in_jet(mask, x) else _apply
+    apply = scale_kept if is_in_jet(mask, x) else _apply
     return apply(mask, x)
 
 

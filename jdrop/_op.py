@@ -14,10 +14,10 @@ from jdrop._arguments import (
     as_deterministic,
     as_input,
     as_rate,
-    is_in_jet,
     is_known,
 )
 from jdrop._axes import as_axes
+from jdrop._jet import is_in_jet
 from jdrop._keys import consume
 from jdrop._mask import draw_mask
 from jdrop._sharding import sharded_like

@@ -1,16 +1,14 @@
 """Words unpacked, and a law applied to each element and its bit."""
 
-import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jdrop._arguments import is_in_jet
+from jdrop._jet import is_in_jet
 from jdrop._sharding import is_explicit, placed_like
 from jdrop._stream import BITS, Layout
 
@@ -31,17 +29,6 @@ def unpack_rows(words: jax.Array, rows: jax.Array) -> jax.Array:
     of_rows = jnp.take(words, rows // np.uint32(BITS), axis=-2, mode="clip")
     axes = (*range(words.ndim - 2), words.ndim - 1)
     return _is_set(of_rows, lax.expand_dims(rows % np.uint32(BITS), axes))
-
-
-def checkpoint(law: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Makes a backward pass keep the arguments of a law alone, and compute it again."""
-    kept = jax.checkpoint(law)
-
-    @functools.wraps(law)
-    def call(*args: Any) -> jax.Array:
-        return law(*args) if is_in_jet(args) else kept(*args)
-
-    return call
 
 
 def over_bits(

@@ -390,8 +390,10 @@ BY_FILE = {
             OTHERS + "[cuda]",
         ),
     ],
-    "_unpack.py": [
+    "_jet.py": [
         ("residual kept", "jax.checkpoint(law)", "law", RESIDUAL),
+    ],
+    "_unpack.py": [
         (
             "rows of a word backwards",
             "_is_set(words[..., None, :], bit)",
@@ -462,18 +464,20 @@ BY_FILE = {
             CONTRACT + "test_axes_that_are_named_are_axes_that_share",
         ),
     ],
+    "_gamma.py": [
+        (
+            "gamma of a traced rate",
+            "mean_power(more) <= keep",
+            "mean_power(more) < keep - is_inside",
+            "ops/test_blocks.py::test_gamma_is_solved_alike_for_a_number_and_a_traced_rate",
+        ),
+    ],
     "_ops/blocks.py": [
         (
             "blocks that keep the sum",
             "total / jnp.maximum(count, 1)",
             "1 / jnp.maximum(total, 1)",
             "ops/test_blocks.py::test_whole_blocks_are_dropped_and_the_rest_makes_up",
-        ),
-        (
-            "gamma of a traced rate",
-            "mean_power(more) <= keep",
-            "mean_power(more) < keep - is_inside",
-            "ops/test_blocks.py::test_gamma_is_solved_alike_for_a_number_and_a_traced_rate",
         ),
     ],
     "_ops/tokens.py": [

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, as_number, is_known, key_first
+from jdrop._jet import checkpoint
 from jdrop._mask import real_dtype
 from jdrop._noise import Noise, draw_noise, plus, times
 from jdrop._op import Op, apply
-from jdrop._unpack import checkpoint
 
 
 @key_first

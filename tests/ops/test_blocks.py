@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec as P
 from meshes import collectives, make_mesh, place
 
 import jdrop
+from jdrop._gamma import seed_rate
 from jdrop._op import _draw_and_apply
-from jdrop._ops import blocks
 
 RATE = 0.3
 SIGMAS = 5
@@ -140,7 +140,7 @@ def test_the_gamma_of_the_paper_drops_less_than_asked():
     ):
         covered = coverage(sizes, (7, 7))
         assert abs(dropped_share(asked / covered.mean(), covered) - dropped) < 5e-4
-        gamma = blocks._gamma(np.float32(asked), sizes, (7, 7), "paper")
+        gamma = seed_rate(np.float32(asked), sizes, (7, 7), "paper")
         np.testing.assert_allclose(gamma, asked / covered.mean(), rtol=1e-6)
 
 
@@ -153,7 +153,7 @@ def test_seeds_outside_the_valid_region_would_drop_nearly_all():
     covered = np.multiply.outer(along, along)
     gamma = 0.1 * 7 * 7 / side**2 / ((7 - side + 1) * (7 - side + 1))
     assert abs(dropped_share(gamma, covered) - 0.930) < 5e-4
-    ours = blocks._gamma(np.float32(0.1), (7, 7), (7, 7), "exact")
+    ours = seed_rate(np.float32(0.1), (7, 7), (7, 7), "exact")
     assert abs(dropped_share(ours, coverage((7, 7), (7, 7))) - 0.1) < 1e-6
 
 
@@ -163,15 +163,15 @@ def test_seeds_outside_the_valid_region_would_drop_nearly_all():
 )
 def test_gamma_is_solved_alike_for_a_number_and_a_traced_rate(sizes, block):
     traced = jax.jit(
-        lambda rate, calibration: blocks._gamma(rate, sizes, block, calibration),
+        lambda rate, calibration: seed_rate(rate, sizes, block, calibration),
         static_argnums=1,
     )
     covered = coverage(sizes, block)
     for rate in np.float32([0, 1e-6, 1e-3, 0.1, 1 / 3, 0.5, 0.9, 0.999, 1]):
-        gamma = blocks._gamma(rate, sizes, block, "exact")
+        gamma = seed_rate(rate, sizes, block, "exact")
         assert abs(dropped_share(float(gamma), covered) - rate) < 1e-6
         for calibration in ("exact", "paper"):
-            gamma = blocks._gamma(rate, sizes, block, calibration)
+            gamma = seed_rate(rate, sizes, block, calibration)
             assert traced(rate, calibration) == gamma
             assert (gamma == rate) or 0 < rate < 1
     assert np.isnan(traced(np.nan, "exact"))
