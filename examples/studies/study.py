@@ -29,9 +29,11 @@ from examples.config import WHOLE
 from examples.data import BadInput
 from examples.studies.learning import METRICS as METRICS
 from examples.studies.learning import TEST_SIZE as TEST_SIZE
+from examples.studies.learning import Maker as Maker
 from examples.studies.learning import Values as Values
 from examples.studies.learning import digits as digits
 from examples.studies.learning import learn as learn
+from examples.studies.learning import network as network
 from examples.studies.learning import trained as trained
 
 PAGE = Path("docs", "studies.md")
