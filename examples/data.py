@@ -37,12 +37,17 @@ class Splits(NamedTuple):
     test: Split
     classes: int
 
+    def size(self, name: str) -> int:
+        """How many examples a split has, by its name."""
+        split = getattr(self, name)
+        return 0 if split is None else len(split.labels)
+
 
 def load(
     name: str,
     *,
     train_size: int | None = None,
-    validation_size: int = 0,
+    validation_size: int | None = None,
     data_dir: str | None = None,
     download: bool = False,
     quiet: bool = False,
@@ -54,7 +59,8 @@ def load(
       train_size: How many training examples, the same in every run and of every class
         its share; a smaller set is part of a larger one. None is all.
       validation_size: How many of the training examples to hold out; the same in every
-        run, whatever `train_size` is.
+        run, whatever `train_size` is. None is a sixth, 10,000 at most, or what
+        `train_size` leaves.
       data_dir: Where TFDS keeps its data sets; None is its default.
       download: Whether TFDS may download and prepare what it does not find.
       quiet: Whether TFDS says nothing about it.
@@ -73,11 +79,15 @@ def load(
             train, test, classes = _tfds(name, data_dir, download, quiet)
         order = stratified_order(train.labels)
         train = Split(train.images[order], train.labels[order])
-    left = len(train.labels) - validation_size
+    examples = len(train.labels)
+    if validation_size is None:
+        unused = max(examples - (train_size or 0), 0)
+        validation_size = min(examples // 6, 10_000, unused)
+    left = examples - validation_size
     if left < 1:
         raise BadInput(
-            f"--validation-size is at most {len(train.labels) - 1}, one less than the "
-            f"training examples of {name}; got {validation_size}. Pass 0 for none"
+            f"--validation-size is at most {examples - 1}, one less than the training "
+            f"examples of {name}; got {validation_size}. Pass 0 for none"
         )
     if train_size is not None and train_size > left:
         held_out = f" with {validation_size} held out" if validation_size else ""

@@ -282,11 +282,11 @@ def _learn(
     batch_size: int,
 ) -> Any:
     train, test = split
-    network, optimizer = make(**setting)
+    method = loop.Method(*make(**setting))
 
     def one(seed: jax.Array) -> Any:
         key = jax.random.key(seed)
-        state = loop.create_state(network, optimizer, key_for(key, "weights"))
+        state = loop.create_state(method, key_for(key, "weights"))
         training_key = key_for(key, "training")
 
         def part(state: loop.State, _: None) -> tuple[loop.State, dict[str, jax.Array]]:
