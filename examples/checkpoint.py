@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +178,9 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         # It would raise the same again.
         with contextlib.suppress(Exception):
             self._forget_writer()
+        # On a full disk the caller still has files to write.
+        for begun in self.directory.glob(f"{self._step}.*"):
+            shutil.rmtree(begun, ignore_errors=True)
         latest = self.latest()
         left = "there is none" if latest is None else f"that of step {latest} remains"
         return CheckpointError(
