@@ -6,7 +6,9 @@ import logging
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -14,6 +16,7 @@ import numpy as np
 DIGITS_TEST_SIZE = 600
 # What TFDS needs beside itself to encode images and to find checksums of downloads.
 PREPARATION = ("tensorflow", "importlib_resources")
+REQUEST_SECONDS = 5
 INSTALL = "pip install --group tfds (pip 25.1 or newer) in the clone"
 OFFLINE = "or train offline with --dataset digits"
 
@@ -193,6 +196,11 @@ def _prepare(builder: Any, download: bool) -> None:
         raise BadInput(
             f"{looked}, and to prepare it TFDS needs {needs}: {INSTALL}, {OFFLINE}"
         )
+    if problem := _unreachable(builder):
+        raise BadInput(
+            f"{looked}, and it cannot be downloaded, as {problem}: see to the network "
+            f"or to HTTPS_PROXY, name another --data-dir, {OFFLINE}"
+        )
     try:
         # A set in this format is read without TensorFlow.
         builder.download_and_prepare(file_format="array_record")
@@ -201,6 +209,23 @@ def _prepare(builder: Any, download: bool) -> None:
             f"{looked}, and it could not be downloaded ({type(error).__name__}): see "
             f"to the network and to the free disk space, {OFFLINE}"
         ) from error
+
+
+def _unreachable(builder: Any) -> str:
+    """Why a file that is still to be fetched cannot be; TFDS would try for minutes."""
+    import requests
+
+    downloads = Path(builder.data_dir).parents[1] / "downloads"
+    held = "".join(path.read_text() for path in downloads.glob("*.INFO"))
+    for url in builder.url_infos or ():
+        if url not in held:
+            host = urlsplit(url).netloc
+            try:
+                status = requests.head(url, timeout=REQUEST_SECONDS).status_code
+            except requests.RequestException as error:
+                return f"{host} cannot be reached ({type(error).__name__})"
+            return f"{host} answers with status {status}" if status >= 500 else ""
+    return ""
 
 
 def _read(builder: Any, split: str) -> Split:
