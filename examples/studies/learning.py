@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import optax
 from jax import lax
 
 from examples import data, loop
+from examples.loop import Network, Tree
 from jdrop import key_for
 
 # Held out of the 1797 digits, so that 1400 are left for training.
@@ -19,13 +21,46 @@ METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 Values = Mapping[str, Any]
 # What makes a network and an optimiser of settings, which may be traced.
-Maker = Callable[..., tuple[loop.Network, optax.GradientTransformation]]
+Maker = Callable[..., tuple[Network, optax.GradientTransformation]]
 
 
 def digits(train_size: int) -> tuple[loop.Batch, loop.Batch]:
     """Training and test digits, in JAX; a smaller training set is part of a larger."""
     train, test = data.digits(train_size, TEST_SIZE)
     return loop.Batch(*map(jnp.asarray, train)), loop.Batch(*map(jnp.asarray, test))
+
+
+def network(model: nn.Module, shape: tuple[int, ...] = (8, 8, 1)) -> Network:
+    """A module that is called with images and `training`, as functions of the loop.
+
+    Its fields, as rates, may be traced. It takes whole batches, at its own rates, and
+    is sampled from if it has no BatchNorm.
+    """
+
+    def init(key: jax.Array) -> tuple[Tree, Tree]:
+        variables = model.init(key, jnp.zeros((1, *shape)), training=False)
+        return variables["params"], variables.get("batch_stats", {})
+
+    def apply(params: Tree, stats: Tree, *args: Any, **options: Any) -> Any:
+        return model.apply({"params": params, "batch_stats": stats}, *args, **options)
+
+    def train(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, **_: None
+    ) -> tuple[jax.Array, Tree]:
+        logits, updates = apply(
+            params, stats, images, True, rngs={"dropout": key}, mutable="batch_stats"
+        )
+        return logits, updates.get("batch_stats", {})
+
+    def predict(params: Tree, stats: Tree, images: jax.Array) -> Any:
+        return apply(params, stats, images, False)
+
+    def sample(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, _: None
+    ) -> Any:
+        return apply(params, stats, images, True, rngs={"dropout": key})
+
+    return Network(init, train, predict, sample)
 
 
 def learn(
@@ -85,11 +120,11 @@ def _learn(
     batch_size: int,
 ) -> Any:
     train, test = split
-    network, optimizer = make(**setting)
+    method = loop.Method(*make(**setting))
 
     def one(seed: jax.Array) -> Any:
         key = jax.random.key(seed)
-        state = loop.create_state(network, optimizer, key_for(key, "weights"))
+        state = loop.create_state(method, key_for(key, "weights"))
         training_key = key_for(key, "training")
 
         def part(state: loop.State, _: None) -> tuple[loop.State, dict[str, jax.Array]]:

@@ -24,6 +24,7 @@ from examples.loop import Network
 from examples.studies import study
 from examples.studies.study import Cell, Options
 from jdrop import key_for
+from jdrop.linen import Dropout
 
 pytestmark = pytest.mark.usefixtures("trainer")
 
@@ -269,18 +270,14 @@ def test_a_study_that_is_killed_goes_on(page: Path) -> None:
 
 @pytest.mark.slow
 def test_seeds_learn_together_what_each_learns_alone() -> None:
-    model = nn.Dense(10)
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, training):
+            x = Dropout(0.5, deterministic=not training)(x.reshape(len(x), -1))
+            return nn.Dense(10)(x)
 
     def make(rate: jax.Array) -> tuple[Network, optax.GradientTransformation]:
-        def logits(params, stats, images):
-            return model.apply({"params": params}, images.reshape(len(images), -1))
-
-        network = Network(
-            lambda key: (model.init(key, jnp.zeros((1, 64)))["params"], {}),
-            lambda params, stats, images, key: (logits(params, stats, images), stats),
-            logits,
-        )
-        return network, optax.sgd(rate)
+        return study.network(Net()), optax.sgd(rate)
 
     split = train, test = study.digits(64)
     seeds = jnp.array([5, 6])
@@ -288,10 +285,10 @@ def test_seeds_learn_together_what_each_learns_alone() -> None:
     values = study.learn(make, {"rate": 0.1}, split, seeds, every=2, **budget)
     params, _ = study.trained(make, {"rate": 0.1}, split, seeds, **budget)
     assert values["step"].tolist() == [2, 4]
-    network, optimizer = make(jnp.float32(0.1))
+    method = loop.Method(*make(jnp.float32(0.1)))
     for i, seed in enumerate(seeds):
         key = jax.random.key(seed)
-        state = loop.create_state(network, optimizer, key_for(key, "weights"))
+        state = loop.create_state(method, key_for(key, "weights"))
         training_key = key_for(key, "training")
         for j in range(2):
             state, _ = loop.train_steps(state, train, training_key, 2, 16)
@@ -300,8 +297,9 @@ def test_seeds_learn_together_what_each_learns_alone() -> None:
                     np.testing.assert_allclose(
                         values[f"{part}_{name}"][i, j], value, rtol=1e-5
                     )
-        for name, array in state.params.items():
-            np.testing.assert_allclose(params[name][i], array, rtol=1e-4, atol=1e-6)
+        together = [array[i] for array in jax.tree.leaves(params)]
+        for array, alone in zip(together, jax.tree.leaves(state.params), strict=True):
+            np.testing.assert_allclose(array, alone, rtol=1e-4, atol=1e-6)
 
 
 def section(name: str) -> str:
