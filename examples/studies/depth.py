@@ -22,23 +22,24 @@ import jax.numpy as jnp
 import optax
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from examples import loop
 from examples.studies import study
-from examples.studies.learning import Maker
-from examples.studies.study import Cell, Options, mean_and_error
-from examples.studies.watch import Split, losses, network, watch
+from examples.studies.learning import Maker, Split, learn, losses, network
+from examples.studies.study import Cell, Options, Values, mean_and_error
 from jdrop.linen import AlphaDropout, Dropout
 
 DEPTH, WIDTH, TRAIN_SIZE, BATCH_SIZE, LEARNING_RATE = 20, 100, 200, 32, 1e-3
-EPOCHS = 0, 50, 500
+EPOCHS = 50, 500
+STEPS = [TRAIN_SIZE // BATCH_SIZE * epochs for epochs in EPOCHS]
 # Where the activations are looked at, counted from 1.
 LAYERS = 1, 5, 10, 15, 20
 SETTINGS = {
     "train_size": TRAIN_SIZE,
     "batch_size": BATCH_SIZE,
     "learning_rate": LEARNING_RATE,
-    "epochs": EPOCHS,
+    "epochs": (0, *EPOCHS),
 }
 # By name: the activation, and the law of the initial weights.
 NETWORKS: dict[
@@ -49,13 +50,19 @@ NETWORKS = {
     "ReLU, He": (nn.relu, nn.initializers.he_normal()),
     "SELU, LeCun": (nn.selu, nn.initializers.lecun_normal()),
 }
-# By name: the module, and the rates behind the first layer and behind the others.
+# By name: the module, the rates behind the first layer and behind the others, and
+# whether the learning rate falls to 0 along half a cosine.
 DROPOUTS = {
-    "none": (AlphaDropout, 0.0, 0.0),
-    "alpha, first layer": (AlphaDropout, 0.2, 0.0),
-    "alpha, all layers": (AlphaDropout, 0.05, 0.05),
-    "plain, all layers": (Dropout, 0.05, 0.05),
+    "none": (AlphaDropout, 0.0, 0.0, False),
+    "alpha, first layer": (AlphaDropout, 0.2, 0.0, False),
+    "alpha, all layers": (AlphaDropout, 0.05, 0.05, False),
+    "plain, all layers": (Dropout, 0.05, 0.05, False),
+    "none; cosine": (AlphaDropout, 0.0, 0.0, True),
+    "alpha, all layers; cosine": (AlphaDropout, 0.05, 0.05, True),
 }
+# A network has its line, and a kind of dropout its colour.
+LINES = {"ReLU, Xavier": ":", "ReLU, He": "--", "SELU, LeCun": "-"}
+COLORS = dict(zip(DROPOUTS, [study.COLORS[i] for i in (6, 1, 0, 2, 4, 3)], strict=True))
 
 
 class Layer(nn.Module):
@@ -105,13 +112,18 @@ class Deep(nn.Module):
 
 @cache
 def maker(name: str, dropout: Callable[..., nn.Module]) -> Maker:
-    """What makes a network with a kind of dropout, given the rates."""
+    """What makes a network with a kind of dropout, given the rates and a schedule."""
 
     def make(
-        first_rate: jax.Array, rate: jax.Array
+        first_rate: jax.Array, rate: jax.Array, falls: jax.Array
     ) -> tuple[loop.Network, optax.GradientTransformation]:
         model = Deep(*NETWORKS[name], dropout, first_rate, rate)
-        return network(model, (8, 8, 1)), optax.adam(LEARNING_RATE)
+        cosine = optax.cosine_decay_schedule(1.0, STEPS[1])
+
+        def learning_rate(step: jax.Array) -> jax.Array:
+            return LEARNING_RATE * jnp.where(falls, cosine(step), 1.0)
+
+        return network(model), optax.adam(learning_rate)
 
     return make
 
@@ -119,8 +131,8 @@ def maker(name: str, dropout: Callable[..., nn.Module]) -> Maker:
 def look(state: loop.State, split: Split, key: jax.Array) -> dict[str, jax.Array]:
     """Losses, and the moments of the activations on the training set with dropout."""
     images = split[0].images
-    _, moments = state.network.train(state.params, state.stats, images, key)
-    seen = losses(state, split)
+    _, moments = state.method.network.train(state.params, state.stats, images, key)
+    seen = losses(state, split, key)
     for layer in LAYERS:
         mean, variance = moments["moments"][layer - 1]
         seen |= {f"mean_{layer}": mean, f"variance_{layer}": variance}
@@ -130,17 +142,25 @@ def look(state: loop.State, split: Split, key: jax.Array) -> dict[str, jax.Array
 def cells(options: Options) -> Iterator[Cell]:
     """Each network without dropout and as in tutorials, and SELU with more."""
     split = study.digits(TRAIN_SIZE)
-    budgets = (0, 2, 4)
-    if not options.quick:
-        budgets = tuple(TRAIN_SIZE // BATCH_SIZE * epochs for epochs in EPOCHS)
+    # Of the evaluations, the first two and the last are kept.
+    every, steps = (2, 4) if options.quick else STEPS
 
     def cell(name: str, kind: str) -> Cell:
-        module, first_rate, rate = DROPOUTS[kind]
-        setting = {"first_rate": first_rate, "rate": rate}
+        module, first_rate, rate, falls = DROPOUTS[kind]
+        setting = {"first_rate": first_rate, "rate": rate, "falls": falls}
 
-        def measure(seeds: jax.Array) -> study.Values:
-            make = maker(name, module)
-            return watch(make, setting, split, seeds, look, budgets=budgets)
+        def measure(seeds: jax.Array) -> Values:
+            values = learn(
+                maker(name, module),
+                setting,
+                split,
+                seeds,
+                steps=steps,
+                every=every,
+                look=look,
+                start=True,
+            )
+            return {label: array[..., [0, 1, -1]] for label, array in values.items()}
 
         return Cell({"network": name, "dropout": kind}, measure)
 
@@ -150,16 +170,17 @@ def cells(options: Options) -> Iterator[Cell]:
 
 
 def show(rows: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
-    """A row a cell: variance of the last layer at the start, then loss and accuracy."""
+    """A row a cell: variance of the last layer, then loss and accuracy."""
     start, early, late = sorted(rows.step.unique())
     table = []
     for (name, kind), own in rows.groupby(["network", "dropout"], sort=False):
         at = {step: own[own.step == step] for step in (start, early, late)}
+        variances = [f"{at[step].variance_20.mean():.2g}" for step in (start, late)]
         table.append(
             {
                 "network": name,
                 "dropout": kind,
-                "variance of layer 20": f"{at[start].variance_20.mean():.1e}",
+                "variance of layer 20, start and end": " and ".join(variances),
                 "loss, 50 epochs": mean_and_error(at[early].test_loss, digits=3),
                 "loss, 500": mean_and_error(at[late].test_loss, digits=3),
                 "accuracy (%), 50": mean_and_error(at[early].test_accuracy, 100),
@@ -174,14 +195,14 @@ def _figure(rows: pd.DataFrame, steps: tuple[int, int, int]) -> Figure:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     means, variances, loss = figure.subplots(1, 3)
     start, early, late = steps
-    for i, (_, own) in enumerate(rows.groupby("cell", sort=False)):
-        name, kind = own.network.iloc[0], own.dropout.iloc[0]
-        # The network has a line style, so that the colours are told apart.
+    count = rows.cell.nunique()
+    groups = rows.groupby(["network", "dropout"], sort=False)
+    for i, ((name, kind), own) in enumerate(groups):
         style = {
-            "color": study.COLORS[i % 7],
-            "linestyle": "-" if name == "SELU, LeCun" else "--",
-            "marker": "os^Dv"[i % 5],
-            "capsize": 2,
+            "color": COLORS[kind],
+            "linestyle": LINES[name],
+            "marker": "osD"[[*LINES].index(name)],
+            "markersize": 5,
         }
         at_start = own[own.step == start]
         for axes, moment in ((means, "mean"), (variances, "variance")):
@@ -189,7 +210,7 @@ def _figure(rows: pd.DataFrame, steps: tuple[int, int, int]) -> Figure:
             axes.errorbar(LAYERS, columns.mean(), columns.sem(), **style)
         later = own[own.step != start].groupby("step").test_loss
         # Apart by a little, so that no error bar hides another.
-        places = [x + 0.03 * (i - 4) for x in (0, 1)]
+        places = [x + 0.03 * (i - count / 2) for x in (0, 1)]
         label = f"{name}; {kind}"
         loss.errorbar(places, later.mean(), later.sem(), **style, label=label)
     means.set(title="Mean before training", xlabel="hidden layer", ylabel="mean")
@@ -197,8 +218,9 @@ def _figure(rows: pd.DataFrame, steps: tuple[int, int, int]) -> Figure:
     variances.set(yscale="log", ylabel="variance")
     loss.set(title="Test loss", xlabel="epochs", yscale="log", ylabel="nats")
     loss.set_xticks((0, 1), ("50", "500"))
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     loss.yaxis.set_major_formatter("{x:g}")
-    loss.yaxis.set_minor_formatter("{x:g}")
+    loss.yaxis.set_minor_locator(NullLocator())
     for axes in (means, variances, loss):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

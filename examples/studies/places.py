@@ -20,6 +20,7 @@ dropout. Blocks are those of Ghiasi, Lin and Le, 2018
 import sys
 from collections.abc import Iterator
 from functools import cache, partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,12 +33,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 from examples import loop
 from examples.loop import Tree, convolve
 from examples.studies import study
-from examples.studies.learning import Maker
-from examples.studies.study import Cell, Options, mean_and_error
-from examples.studies.watch import Split, losses, network, watch
+from examples.studies.learning import Maker, Split, learn, losses, network
+from examples.studies.study import Cell, Options, Values, mean_and_error
 from jdrop.linen import DropBlock, Dropout, FeatureDropout
 
-TRAIN_SIZE, LEARNING_RATE, BUDGETS, QUICK_BUDGETS = 200, 1e-3, (250, 1500), (2, 4)
+TRAIN_SIZE, LEARNING_RATE, BUDGETS = 200, 1e-3, (250, 1500)
 RATES = 0.2, 0.5
 WIDTHS = 16, 32, 32
 KINDS = {"units": Dropout, "channels": FeatureDropout, "blocks": DropBlock}
@@ -87,7 +87,7 @@ def maker(place: str, kind: str) -> Maker:
 
     def make(rate: jax.Array) -> tuple[loop.Network, optax.GradientTransformation]:
         model = ConvNet(place, kind, rate)
-        return network(model, (8, 8, 1)), optax.adam(LEARNING_RATE)
+        return network(model), optax.adam(LEARNING_RATE)
 
     return make
 
@@ -116,7 +116,7 @@ def variance_shift(params: Tree, stats: Tree, images: jax.Array) -> jax.Array:
     return jnp.stack(ratios)
 
 
-def look(state: loop.State, split: Split, _: jax.Array) -> dict[str, jax.Array]:
+def look(state: loop.State, split: Split, key: jax.Array) -> dict[str, jax.Array]:
     """Losses with the averages that were learnt and with new ones; the shifts."""
     images = split[0].images
     shifts = variance_shift(state.params, state.stats, images)
@@ -124,7 +124,7 @@ def look(state: loop.State, split: Split, _: jax.Array) -> dict[str, jax.Array]:
     anew = loop.evaluate(renewed, split[1])
     shift = {f"shift_{i + 1}": shifts[i] for i in range(len(WIDTHS))}
     return {
-        **losses(state, split),
+        **losses(state, split, key),
         "test_loss_anew": anew.loss,
         "test_accuracy_anew": anew.accuracy,
         **shift,
@@ -134,14 +134,17 @@ def look(state: loop.State, split: Split, _: jax.Array) -> dict[str, jax.Array]:
 def cells(options: Options) -> Iterator[Cell]:
     """No dropout, and each kind at each place with each rate."""
     split = study.digits(TRAIN_SIZE)
-    budgets = QUICK_BUDGETS if options.quick else BUDGETS
+    every, steps = (2, 4) if options.quick else BUDGETS
 
-    def cell(labels: dict[str, str | float], make: Maker) -> Cell:
-        setting = {"rate": labels["rate"]}
-        return Cell(
-            labels,
-            lambda seeds: watch(make, setting, split, seeds, look, budgets=budgets),
-        )
+    def cell(labels: dict[str, Any], make: Maker) -> Cell:
+        def measure(seeds: jax.Array) -> Values:
+            rate = {"rate": labels["rate"]}
+            values = learn(
+                make, rate, split, seeds, steps=steps, every=every, look=look
+            )
+            return {name: array[..., [0, -1]] for name, array in values.items()}
+
+        return Cell(labels, measure)
 
     none = {"place": "none", "kind": "-", "rate": 0.0}
     yield cell(none, maker(PLACES[2], "units"))

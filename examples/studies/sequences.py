@@ -26,9 +26,8 @@ from matplotlib.figure import Figure
 
 from examples import loop
 from examples.studies import study
-from examples.studies.learning import Maker, learn
+from examples.studies.learning import Maker, learn, network
 from examples.studies.study import Cell, Options, Values, mean_and_error
-from examples.studies.watch import network
 from jdrop.linen import AttentionDropout, Dropout, DropPath, Zoneout
 
 TRAIN_SIZE, LEARNING_RATE, BUDGETS = 200, 1e-3, (300, 3000)
@@ -122,7 +121,7 @@ def recurrent(kind: str) -> Maker:
 
     def make(rate: jax.Array) -> tuple[loop.Network, optax.GradientTransformation]:
         model = Recurrent(kind, rate)
-        return network(model, (8, 8, 1)), optax.adam(LEARNING_RATE)
+        return network(model), optax.adam(LEARNING_RATE)
 
     return make
 
@@ -132,7 +131,7 @@ def transformer(
 ) -> tuple[loop.Network, optax.GradientTransformation]:
     """The transformer, given the rates, and what trains it."""
     model = Transformer(attention_rate, path_rate)
-    return network(model, (8, 8, 1)), optax.adam(LEARNING_RATE)
+    return network(model), optax.adam(LEARNING_RATE)
 
 
 def cells(options: Options) -> Iterator[Cell]:
