@@ -149,7 +149,8 @@ def cells(options: Options) -> Iterator[Cell]:
     none = {"place": "none", "kind": "-", "rate": 0.0}
     yield cell(none, maker(PLACES[2], "units"))
     for place in PLACES:
-        for kind in KINDS if place != PLACES[2] else ("units",):
+        kinds = [*KINDS] if place != PLACES[2] else ["units"]
+        for kind in kinds[-1:] if options.quick else kinds:
             for rate in RATES:
                 labels = {"place": place, "kind": kind, "rate": rate}
                 yield cell(labels, maker(place, kind))

@@ -19,8 +19,8 @@ def units_never_read(kind: str) -> int:
     def total(params: dict) -> jax.Array:
         return net.train(params, stats, image, jax.random.key(2))[0].sum()
 
-    grads = jax.grad(total)(params)["ScanStep_0"]["GRUCell_0"]
-    return int(jnp.all(grads["hn"]["kernel"] == 0, axis=1).sum())
+    grads = jax.grad(total)(params)["ScanStep_0"]["OptimizedLSTMCell_0"]
+    return int(jnp.all(grads["hi"]["kernel"] == 0, axis=1).sum())
 
 
 def test_a_locked_mask_drops_the_same_units_at_each_step():
