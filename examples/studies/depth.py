@@ -2,7 +2,7 @@
 
     python -m examples.studies.depth
 
-takes some 6 minutes on 2 CPU cores. Networks of 20 hidden layers learn 200 digits for
+takes some 8 minutes on 2 CPU cores. Networks of 20 hidden layers learn 200 digits for
 500 epochs. One is met in tutorials: ReLU units, Xavier weights, alpha dropout behind
 the first layer only. The others are what the papers have: He's weights for ReLU (He et
 al., 2015, https://arxiv.org/abs/1502.01852), and SELU with LeCun's weights and alpha

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from examples import loop
 from examples.studies import study
@@ -219,12 +220,14 @@ def _figure(rows: pd.DataFrame) -> Figure:
         texts = labels.dropout + labels.rate.map(" {:g}".format)
         axes.set_yticks(heights, texts.str.replace("none 0", "none"))
         axes.invert_yaxis()
-        axes.set(title=title, xlabel="test loss (nats)")
+        axes.set(title=title, xlabel="test loss (nats)", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6, 8)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=2
-    )
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
