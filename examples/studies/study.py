@@ -39,6 +39,7 @@ from examples.studies.learning import trained as trained
 
 PAGE = Path("docs", "studies.md")
 FILES = ("config.json", "rows.csv", "table.md", "figure.png")
+REMEDY = "name another folder with --out"
 # Okabe and Ito's colours: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -139,31 +140,34 @@ def _claim(
     """Makes a folder, and writes what its rows are made with.
 
     Raises:
-      BadInput: If it has rows about which the facts are others, or is no place to
-        write.
+      BadInput: If it belongs to another program, has rows about which the facts are
+        others, or is no place to write.
     """
     config, rows = folder / "config.json", folder / "rows.csv"
-    text = json.dumps(about, indent=1)
+    text = json.dumps(about, indent=1) + "\n"
+    wanted = json.loads(text)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        known = json.loads(config.read_text()) if config.exists() else {}
+        # Of "python -m examples.studies.NAME --options".
+        program = known.get("command", "").split()[:3]
+        if config.exists() and program != wanted["command"].split()[:3]:
+            raise BadInput(f"{folder} holds the run of another program: {REMEDY}")
         for name in FILES if fresh else ():
             (folder / name).unlink(missing_ok=True)
         if not rows.exists():
-            config.write_text(f"{text}\n")
-        known = json.loads(config.read_text())
+            if problem := report.write(config, text.encode()):
+                raise BadInput(f"{problem}: {REMEDY}")
+            return
     # What is no JSON is a ValueError.
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"config.json: {error}"
-        raise BadInput(
-            f"{folder} cannot be used ({reason}): name another --out, or add --fresh "
-            "to start over"
-        ) from error
-    wanted = json.loads(text)
+        raise BadInput(f"{folder} cannot be used ({reason}): {REMEDY}") from error
     for fact in facts:
         if known.get(fact) != wanted[fact]:
             raise BadInput(
-                f"{folder} has rows with {fact} {known.get(fact)}; got {wanted[fact]}. "
-                "Name another --out, or add --fresh to start over"
+                f"{folder} has rows with {fact} {known.get(fact)}; got {wanted[fact]}: "
+                f"{REMEDY}, or add --fresh to start over"
             )
 
 
