@@ -5,9 +5,7 @@ A cell is one setting, measured for all seeds at once. Its rows are kept in
 """
 
 import dataclasses
-import io
 import json
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,13 +19,13 @@ import numpy as np
 import pandas as pd
 import tyro
 from matplotlib.figure import Figure
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from examples import command, report
 from examples.config import WHOLE
 from examples.data import BadInput
+from examples.studies import page
 from examples.studies.learning import METRICS as METRICS
 from examples.studies.learning import TEST_SIZE as TEST_SIZE
 from examples.studies.learning import Maker as Maker
@@ -36,9 +34,9 @@ from examples.studies.learning import digits as digits
 from examples.studies.learning import learn as learn
 from examples.studies.learning import network as network
 from examples.studies.learning import trained as trained
+from examples.studies.page import FILES as FILES
+from examples.studies.page import PAGE as PAGE
 
-PAGE = Path("docs", "studies.md")
-FILES = ("config.json", "rows.csv", "table.md", "figure.png")
 REMEDY = "name another folder with --out"
 # Okabe and Ito's colours: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -101,7 +99,7 @@ def main(
     module = f"examples.studies.{name}"
 
     def work(interrupts: command.Interrupts) -> None:
-        markers = (tyro.conf.FlagCreatePairsOff,)
+        markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
         options = tyro.cli(
             Options,
             prog=f"python -m {module}",
@@ -112,7 +110,14 @@ def main(
         if options.quick:
             options = dataclasses.replace(options, seeds=2)
         command.use_compilation_cache()
-        folder = options.out or _home(name, options)
+        home = PAGE.with_suffix("") / name
+        folder = options.out or (Path("runs/studies", name) if options.quick else home)
+        # What a quick one finds is nothing for the page.
+        due = folder == home and not options.quick
+        if due and not PAGE.exists():
+            raise BadInput(
+                f"{PAGE} is not here: go to the root of a clone, or {REMEDY}"
+            )
         about = command.provenance(module, argv)
         own = {"seeds": options.seeds, "quick": options.quick, **(settings or {})}
         _claim(folder, about | own, ("stream", "backend", *own), fresh=options.fresh)
@@ -123,15 +128,14 @@ def main(
             message += f"; what is done is in {folder}, and the same command goes on"
             raise command.Stopped(message, status) from None
         table, figure = show(rows)
-        _publish(name, options, folder, table.to_markdown(index=False), figure)
+        text = table.to_markdown(index=False)
+        problems = page.written(folder, text, figure)
+        problems += page.put(name, text) if due else []
+        problems += [] if options.quiet else page.printed(folder, text)
+        if problems:
+            raise command.Stopped("; ".join(problems), 1)
 
     return command.run(module, work)
-
-
-def _home(name: str, options: Options) -> Path:
-    """The folder of a study that was given no other."""
-    root = Path("runs", "studies") if options.quick else PAGE.with_suffix("")
-    return root / name
 
 
 def _claim(
@@ -237,39 +241,6 @@ def _rows(cell: Cell, values: Values) -> pd.DataFrame:
         }
     columns = {name: array.reshape(-1) for name, array in arrays.items()}
     return pd.DataFrame({"cell": cell.name, **cell.labels, **index, **columns})
-
-
-def _publish(
-    name: str, options: Options, folder: Path, table: str, figure: Figure
-) -> None:
-    """Writes the table and the figure, on the page too if it is due; prints a table."""
-    drawn, image = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    # 256 colours take a third of the space, and nothing is seen of it.
-    Image.open(drawn).convert("RGB").quantize(256).save(image, "png", optimize=True)
-    problems = [
-        report.write(folder / "table.md", f"{table}\n".encode()),
-        report.write(folder / "figure.png", image.getvalue()),
-    ]
-    if not options.quick and folder == _home(name, options):
-        page, sections = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
-            lambda match: f"{match[1]}\n{table}\n\n{match[2]}",
-            PAGE.read_text(),
-            flags=re.DOTALL,
-        )
-        problems.append(
-            report.write(PAGE, page.encode())
-            if sections
-            else f"{PAGE} has no <!-- {name} --> and <!-- end --> to put the table in"
-        )
-    try:
-        if not options.quiet:
-            print(f"{table}\n\nIn {folder}: {', '.join(FILES)}.", flush=True)
-    except OSError as error:
-        problems.append(f"standard output could not be written to: {error.strerror}")
-    if any(problems):
-        raise command.Stopped("; ".join(filter(None, problems)), 1)
 
 
 def mean_and_error(values: pd.Series, scale: float = 1, digits: int = 1) -> str:

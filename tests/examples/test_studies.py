@@ -142,6 +142,19 @@ def test_a_page_without_the_section(
     assert page.read_text() == "Nothing."
 
 
+def test_outside_of_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = Fake()
+    assert refused.main() == 2
+    assert refused.measured == []
+    words = "docs/studies.md is not here: go to the root of a clone, or name another"
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert refused.main("--out", "out", "--quiet") == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_after_a_setting_and_the_same_command_goes_on(
     number: signal.Signals, page: Path, capsys: pytest.CaptureFixture[str]
