@@ -459,12 +459,12 @@ def test_a_signal_ends_a_run_after_the_steps_under_way(
     assert noted == (
         f"train: {number.name}: saving after these steps; once more ends it at once"
     )
-    assert f"{number.name}: interrupted after step 2 of 4" in ended
+    assert f"interrupted by {number.name} after step 2 of 4" in ended
     assert f"what was learnt is in {tmp_path}, and --resume {tmp_path} goes on" in ended
     assert len(rows(tmp_path)) == 1
     summary = json.loads(output.out)
     assert summary["steps"] == 2
-    assert summary["ended"] == "interrupted after step 2 of 4"
+    assert summary["ended"] == f"interrupted by {number.name} after step 2 of 4"
     assert {path.name for path in tmp_path.iterdir()} == LEFT
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
 
@@ -572,7 +572,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     done = summary_of(tmp_path)["steps"]
     assert len(rows(tmp_path)) == done // 200
-    assert f"SIGINT: interrupted after step {done} of 1000000" in " ".join(
+    assert f"interrupted by SIGINT after step {done} of 1000000" in " ".join(
         lines[-9:] + [last]
     )
 
