@@ -6,7 +6,9 @@ import logging
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -14,6 +16,7 @@ import numpy as np
 DIGITS_TEST_SIZE = 600
 # What TFDS needs beside itself to encode images and to find checksums of downloads.
 PREPARATION = ("tensorflow", "importlib_resources")
+REQUEST_SECONDS = 5
 INSTALL = "pip install --group tfds (pip 25.1 or newer) in the clone"
 OFFLINE = "or train offline with --dataset digits"
 
@@ -37,12 +40,17 @@ class Splits(NamedTuple):
     test: Split
     classes: int
 
+    def size(self, name: str) -> int:
+        """How many examples a split has, by its name."""
+        split = getattr(self, name)
+        return 0 if split is None else len(split.labels)
+
 
 def load(
     name: str,
     *,
     train_size: int | None = None,
-    validation_size: int = 0,
+    validation_size: int | None = None,
     data_dir: str | None = None,
     download: bool = False,
     quiet: bool = False,
@@ -54,7 +62,8 @@ def load(
       train_size: How many training examples, the same in every run and of every class
         its share; a smaller set is part of a larger one. None is all.
       validation_size: How many of the training examples to hold out; the same in every
-        run, whatever `train_size` is.
+        run, whatever `train_size` is. None is a sixth, 10,000 at most, or what
+        `train_size` leaves.
       data_dir: Where TFDS keeps its data sets; None is its default.
       download: Whether TFDS may download and prepare what it does not find.
       quiet: Whether TFDS says nothing about it.
@@ -73,11 +82,15 @@ def load(
             train, test, classes = _tfds(name, data_dir, download, quiet)
         order = stratified_order(train.labels)
         train = Split(train.images[order], train.labels[order])
-    left = len(train.labels) - validation_size
+    examples = len(train.labels)
+    if validation_size is None:
+        unused = max(examples - (train_size or 0), 0)
+        validation_size = min(examples // 6, 10_000, unused)
+    left = examples - validation_size
     if left < 1:
         raise BadInput(
-            f"--validation-size is at most {len(train.labels) - 1}, one less than the "
-            f"training examples of {name}; got {validation_size}. Pass 0 for none"
+            f"--validation-size is at most {examples - 1}, one less than the training "
+            f"examples of {name}; got {validation_size}. Pass 0 for none"
         )
     if train_size is not None and train_size > left:
         held_out = f" with {validation_size} held out" if validation_size else ""
@@ -183,6 +196,11 @@ def _prepare(builder: Any, download: bool) -> None:
         raise BadInput(
             f"{looked}, and to prepare it TFDS needs {needs}: {INSTALL}, {OFFLINE}"
         )
+    if problem := _unreachable(builder):
+        raise BadInput(
+            f"{looked}, and it cannot be downloaded, as {problem}: see to the network "
+            f"or to HTTPS_PROXY, name another --data-dir, {OFFLINE}"
+        )
     try:
         # A set in this format is read without TensorFlow.
         builder.download_and_prepare(file_format="array_record")
@@ -191,6 +209,23 @@ def _prepare(builder: Any, download: bool) -> None:
             f"{looked}, and it could not be downloaded ({type(error).__name__}): see "
             f"to the network and to the free disk space, {OFFLINE}"
         ) from error
+
+
+def _unreachable(builder: Any) -> str:
+    """Why a file that is still to be fetched cannot be; TFDS would try for minutes."""
+    import requests
+
+    downloads = Path(builder.data_dir).parents[1] / "downloads"
+    held = "".join(path.read_text() for path in downloads.glob("*.INFO"))
+    for url in builder.url_infos or ():
+        if url not in held:
+            host = urlsplit(url).netloc
+            try:
+                status = requests.head(url, timeout=REQUEST_SECONDS).status_code
+            except requests.RequestException as error:
+                return f"{host} cannot be reached ({type(error).__name__})"
+            return f"{host} answers with status {status}" if status >= 500 else ""
+    return ""
 
 
 def _read(builder: Any, split: str) -> Split:

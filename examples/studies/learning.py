@@ -33,30 +33,34 @@ def digits(train_size: int) -> tuple[loop.Batch, loop.Batch]:
 def network(model: nn.Module, shape: tuple[int, ...] = (8, 8, 1)) -> Network:
     """A module that is called with images and `training`, as functions of the loop.
 
-    Its fields, as rates, may be traced.
+    Its fields, as rates, may be traced. It takes whole batches, at its own rates, and
+    is sampled from if it has no BatchNorm.
     """
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
         variables = model.init(key, jnp.zeros((1, *shape)), training=False)
         return variables["params"], variables.get("batch_stats", {})
 
+    def apply(params: Tree, stats: Tree, *args: Any, **options: Any) -> Any:
+        return model.apply({"params": params, "batch_stats": stats}, *args, **options)
+
     def train(
-        params: Tree, stats: Tree, images: jax.Array, key: jax.Array
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, **_: None
     ) -> tuple[jax.Array, Tree]:
-        logits, updates = model.apply(
-            {"params": params, "batch_stats": stats},
-            images,
-            training=True,
-            rngs={"dropout": key},
-            mutable="batch_stats",
+        logits, updates = apply(
+            params, stats, images, True, rngs={"dropout": key}, mutable="batch_stats"
         )
         return logits, updates.get("batch_stats", {})
 
     def predict(params: Tree, stats: Tree, images: jax.Array) -> Any:
-        variables = {"params": params, "batch_stats": stats}
-        return model.apply(variables, images, training=False)
+        return apply(params, stats, images, False)
 
-    return Network(init, train, predict)
+    def sample(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, _: None
+    ) -> Any:
+        return apply(params, stats, images, True, rngs={"dropout": key})
+
+    return Network(init, train, predict, sample)
 
 
 def learn(
@@ -116,11 +120,11 @@ def _learn(
     batch_size: int,
 ) -> Any:
     train, test = split
-    network, optimizer = make(**setting)
+    method = loop.Method(*make(**setting))
 
     def one(seed: jax.Array) -> Any:
         key = jax.random.key(seed)
-        state = loop.create_state(network, optimizer, key_for(key, "weights"))
+        state = loop.create_state(method, key_for(key, "weights"))
         training_key = key_for(key, "training")
 
         def part(state: loop.State, _: None) -> tuple[loop.State, dict[str, jax.Array]]:

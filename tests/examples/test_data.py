@@ -3,14 +3,19 @@
 import hashlib
 import importlib.util
 import io
+import json
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -217,12 +222,88 @@ def test_preparing_without_what_it_needs(
         data.load("mnist", data_dir=str(tmp_path), download=True)
 
 
-def test_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the hosts of data sets answer: a status, or an error."""
+    answers: list[Any] = []
+
+    def head(url: str, *, timeout: float) -> requests.Response:
+        assert urlsplit(url).scheme in ("http", "https")
+        assert timeout < 10
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        response = requests.Response()
+        response.status_code = answer
+        return response
+
+    monkeypatch.setattr(requests, "head", head)
+    monkeypatch.setattr(data, "PREPARATION", ())
+    return answers
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (requests.ConnectTimeout(), r"cannot be reached \(ConnectTimeout\): see to"),
+        (504, "answers with status 504: see to the network or to HTTPS_PROXY"),
+    ],
+)
+def test_no_network(
+    name: str,
+    answer: Any,
+    message: str,
+    tmp_path: Path,
+    answers: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # TFDS would try again and again.
+    monkeypatch.delattr(tfds.core.DatasetBuilder, "download_and_prepare")
+    answers.append(answer)
+    with pytest.raises(BadInput, match=message) as info:
+        data.load(name, data_dir=str(tmp_path), download=True)
+    assert f"no prepared {name} in {tmp_path}" in str(info.value)
+    assert "--dataset digits" in str(info.value)
+
+
+def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as server:
+        # Bound, so that nobody else takes the port, but not listening.
+        server.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        urls = {f"http://{host}/images": None}
+        builder = SimpleNamespace(data_dir=tmp_path / "mnist" / "1", url_infos=urls)
+        problem = data._unreachable(builder)
+    assert problem == f"{host} cannot be reached (ConnectionError)"
+
+
+def test_what_was_downloaded_is_not_asked_for(
+    tmp_path: Path, answers: list[Any]
+) -> None:
+    builder = tfds.builder("mnist", data_dir=tmp_path)
+    *held, missing = builder.url_infos
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    for i, url in enumerate(held):
+        (downloads / f"{i}.gz.INFO").write_text(json.dumps({"urls": [url]}))
+    answers.append(200)
+    assert data._unreachable(builder) == ""
+    assert answers == []
+    (downloads / "last.INFO").write_text(json.dumps({"urls": [missing]}))
+    assert data._unreachable(builder) == ""
+
+
+def test_a_download_that_fails(
+    tmp_path: Path, answers: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_network(self: Any, **options: Any) -> None:
         raise ConnectionError("name resolution\nfailed")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", no_network)
-    monkeypatch.setattr(data, "PREPARATION", ())
+    # A host that does not like to be asked may still deliver.
+    answers.append(403)
     with pytest.raises(BadInput, match=r"could not be downloaded \(ConnectionError\)"):
         data.load("mnist", data_dir=str(tmp_path), download=True)
 

@@ -284,10 +284,10 @@ def test_seeds_learn_together_what_each_learns_alone() -> None:
     values = study.learn(make, {"rate": 0.1}, split, seeds, every=2, **budget)
     params, _ = study.trained(make, {"rate": 0.1}, split, seeds, **budget)
     assert values["step"].tolist() == [2, 4]
-    network, optimizer = make(jnp.float32(0.1))
+    method = loop.Method(*make(jnp.float32(0.1)))
     for i, seed in enumerate(seeds):
         key = jax.random.key(seed)
-        state = loop.create_state(network, optimizer, key_for(key, "weights"))
+        state = loop.create_state(method, key_for(key, "weights"))
         training_key = key_for(key, "training")
         for j in range(2):
             state, _ = loop.train_steps(state, train, training_key, 2, 16)
