@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples.studies.uncertainty import SHIFTS, shifted, told_apart
+from examples.studies.predictors import told_apart
+from examples.studies.uncertainty import SHIFTS, shifted
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
