@@ -4,41 +4,43 @@ A cell is one setting, measured for all seeds at once. Its rows are kept in
 `docs/studies/NAME/rows.csv`, so a study that was ended goes on where it was.
 """
 
-import contextlib
 import dataclasses
+import io
 import json
 import re
-import shutil
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pandas as pd
 import tyro
-from jax import lax
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from examples import command, data, loop, report
+from examples import command, report
 from examples.config import WHOLE
 from examples.data import BadInput
-from jdrop import key_for
+from examples.studies.learning import METRICS as METRICS
+from examples.studies.learning import TEST_SIZE as TEST_SIZE
+from examples.studies.learning import Maker as Maker
+from examples.studies.learning import Values as Values
+from examples.studies.learning import digits as digits
+from examples.studies.learning import learn as learn
+from examples.studies.learning import network as network
+from examples.studies.learning import trained as trained
 
 PAGE = Path("docs", "studies.md")
-# Held out of the 1797 digits, so that 1400 are left for training.
-TEST_SIZE = 397
-METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+FILES = ("config.json", "rows.csv", "table.md", "figure.png")
 # Okabe and Ito's colours: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
-Values = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,8 @@ def main(
     cells: Callable[[Options], Iterable[Cell]],
     show: Callable[[pd.DataFrame], tuple[pd.DataFrame, Figure]],
     argv: Sequence[str] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
     **defaults: Any,
 ) -> int:
     """Runs a study from its command line; returns the exit status.
@@ -88,6 +92,8 @@ def main(
       show: Makes a table and a figure of the rows of all cells: labels, "seed",
         "step" if there are several evaluations, and what was measured.
       argv: The command line; None is that of the process.
+      settings: What all cells share, as the number of steps: kept with the rows, which
+        other settings don't add to.
       **defaults: Of the options, where a study has others.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -105,77 +111,113 @@ def main(
         if options.quick:
             options = dataclasses.replace(options, seeds=2)
         command.use_compilation_cache()
-        folder = _claim(name, options, command.provenance(module, argv))
+        folder = options.out or _home(name, options)
+        about = command.provenance(module, argv)
+        own = {"seeds": options.seeds, "quick": options.quick, **(settings or {})}
+        _claim(folder, about | own, ("stream", "backend", *own), fresh=options.fresh)
         try:
-            rows = _measured(list(cells(options)), options, folder / "rows.csv")
+            rows = _measured([*cells(options)], options, folder, interrupts)
         except command.Stopped as stop:
             message, status = stop.args
-            raise command.Stopped(
-                f"{message}; what is done is kept in {folder}, and the same command "
-                "goes on",
-                status,
-            ) from None
+            message += f"; what is done is in {folder}, and the same command goes on"
+            raise command.Stopped(message, status) from None
         table, figure = show(rows)
         _publish(name, options, folder, table.to_markdown(index=False), figure)
 
     return command.run(module, work)
 
 
-def _claim(name: str, options: Options, about: dict[str, Any]) -> Path:
-    """Makes the folder of a study; raises if it holds rows made in another way."""
+def _home(name: str, options: Options) -> Path:
+    """The folder of a study that was given no other."""
     root = Path("runs", "studies") if options.quick else PAGE.with_suffix("")
-    folder = options.out or root / name
-    if options.fresh and folder.exists():
-        shutil.rmtree(folder)
-    about["seeds"], about["quick"] = options.seeds, options.quick
-    path = folder / "config.json"
+    return root / name
+
+
+def _claim(
+    folder: Path, about: Mapping[str, Any], facts: Iterable[str], *, fresh: bool
+) -> None:
+    """Makes a folder, and writes what its rows are made with.
+
+    Raises:
+      BadInput: If it has rows about which the facts are others, or is no place to
+        write.
+    """
+    config, rows = folder / "config.json", folder / "rows.csv"
+    text = json.dumps(about, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            known = json.loads(path.read_text())
-            for fact in ("seeds", "quick", "stream"):
-                if known[fact] != about[fact]:
-                    raise BadInput(
-                        f"{folder} holds rows with {fact} {known[fact]}; got "
-                        f"{about[fact]}. Add --fresh to start over, or name another "
-                        "--out"
-                    )
-        if problem := report.write(path, (json.dumps(about, indent=1) + "\n").encode()):
-            raise BadInput(problem)
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be written to: {error.strerror}") from error
-    return folder
+        for name in FILES if fresh else ():
+            (folder / name).unlink(missing_ok=True)
+        if not rows.exists():
+            config.write_text(f"{text}\n")
+        known = json.loads(config.read_text())
+    # What is no JSON is a ValueError.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or f"config.json: {error}"
+        raise BadInput(
+            f"{folder} cannot be used ({reason}): name another --out, or add --fresh "
+            "to start over"
+        ) from error
+    wanted = json.loads(text)
+    for fact in facts:
+        if known.get(fact) != wanted[fact]:
+            raise BadInput(
+                f"{folder} has rows with {fact} {known.get(fact)}; got {wanted[fact]}. "
+                "Name another --out, or add --fresh to start over"
+            )
 
 
-def _measured(cells: list[Cell], options: Options, path: Path) -> pd.DataFrame:
-    """The rows of all cells: those that the file has, and the others measured."""
+def _measured(
+    cells: Sequence[Cell],
+    options: Options,
+    folder: Path,
+    interrupts: command.Interrupts,
+) -> pd.DataFrame:
+    """The rows of all cells: those that are kept, and the others measured."""
+    path = folder / "rows.csv"
     parts = [pd.read_csv(path)] if path.exists() else []
     done = set(parts[0].cell) if parts else set()
-    console = Console(stderr=True, quiet=options.quiet)
+    left = [cell for cell in cells if cell.name not in done]
+    with _progress(len(left), options) as show:
+        for i, cell in enumerate(left):
+            show(i, cell.name)
+            with interrupts.held_back("ends after this setting, which is kept"):
+                parts.append(_rows(cell, cell.measure(jnp.arange(options.seeds))))
+            text = pd.concat(parts).to_csv(index=False, float_format="%.5g")
+            if problem := report.write(path, text.encode()):
+                raise command.Stopped(problem, 1)
+            if number := interrupts.noted:
+                name = signal.Signals(number).name
+                raise command.Stopped(f"interrupted by {name}", 128 + number)
+    # Read again, so that a study that went on shows what one in a single run does.
+    rows = pd.read_csv(path)
+    return rows[rows.cell.isin([cell.name for cell in cells])]
+
+
+@contextmanager
+def _progress(total: int, options: Options) -> Iterator[Callable[[int, str], None]]:
+    """Shows the cell at work on standard error: in a bar on a terminal, else a line."""
+    console = Console(stderr=True, quiet=options.quiet, highlight=False)
     bar = Progress(
         TextColumn("{task.completed}/{task.total}"),
         BarColumn(bar_width=20),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=console,
         disable=not console.is_terminal,
+        # The time left is that of the cells so far, however long one takes.
+        speed_estimate_period=float("inf"),
     )
+
+    def show(i: int, name: str) -> None:
+        bar.update(task, completed=i, description=name[:40], refresh=True)
+        if bar.disable:
+            console.print(f"{i + 1}/{total} {name}", soft_wrap=True, markup=False)
+
     with bar:
-        task = bar.add_task("", total=len(cells))
-        for i, cell in enumerate(cells):
-            bar.update(task, completed=i, description=cell.name[:40])
-            if cell.name in done:
-                continue
-            if bar.disable:
-                console.print(f"{i + 1}/{len(cells)} {cell.name}", soft_wrap=True)
-            parts.append(_rows(cell, cell.measure(jnp.arange(options.seeds))))
-            text = pd.concat(parts).to_csv(index=False, float_format="%.5g")
-            if problem := report.write(path, text.encode()):
-                raise command.Stopped(problem, 1)
-        bar.update(task, completed=len(cells), description="")
-    # Read again, so that a study that went on shows what one in a single run does.
-    rows = pd.read_csv(path)
-    return rows[rows.cell.isin([cell.name for cell in cells])]
+        task = bar.add_task("", total=total)
+        yield show
+        bar.update(task, completed=total, description="")
 
 
 def _rows(cell: Cell, values: Values) -> pd.DataFrame:
@@ -196,15 +238,32 @@ def _rows(cell: Cell, values: Values) -> pd.DataFrame:
 def _publish(
     name: str, options: Options, folder: Path, table: str, figure: Figure
 ) -> None:
-    """Prints the table, and writes it and the figure; to the page too if it is due."""
-    if not options.quiet:
-        print(table, f"\nIn {folder}: rows.csv, table.md, figure.png, config.json.")
-    figure.savefig(folder / "figure.png", dpi=110)
-    problems = [report.write(folder / "table.md", f"{table}\n".encode())]
-    if folder == PAGE.with_suffix("") / name:
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, rf"\1\n{table}\n\n\2", PAGE.read_text(), flags=re.DOTALL)
-        problems.append(report.write(PAGE, text.encode()))
+    """Writes the table and the figure, on the page too if it is due; prints a table."""
+    drawn, image = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    # 256 colours take a third of the space, and nothing is seen of it.
+    Image.open(drawn).convert("RGB").quantize(256).save(image, "png", optimize=True)
+    problems = [
+        report.write(folder / "table.md", f"{table}\n".encode()),
+        report.write(folder / "figure.png", image.getvalue()),
+    ]
+    if not options.quick and folder == _home(name, options):
+        page, sections = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+            lambda match: f"{match[1]}\n{table}\n\n{match[2]}",
+            PAGE.read_text(),
+            flags=re.DOTALL,
+        )
+        problems.append(
+            report.write(PAGE, page.encode())
+            if sections
+            else f"{PAGE} has no <!-- {name} --> and <!-- end --> to put the table in"
+        )
+    try:
+        if not options.quiet:
+            print(f"{table}\n\nIn {folder}: {', '.join(FILES)}.", flush=True)
+    except OSError as error:
+        problems.append(f"standard output could not be written to: {error.strerror}")
     if any(problems):
         raise command.Stopped("; ".join(filter(None, problems)), 1)
 
@@ -213,88 +272,3 @@ def mean_and_error(values: pd.Series, scale: float = 1, digits: int = 1) -> str:
     """A mean over seeds and its standard error, as text."""
     mean, error = scale * values.mean(), scale * values.sem()
     return f"{mean:.{digits}f} ± {error:.{digits}f}"
-
-
-# What makes a network and an optimiser of settings, which may be traced.
-Maker = Callable[..., tuple[loop.Network, optax.GradientTransformation]]
-
-
-def digits(train_size: int) -> tuple[loop.Batch, loop.Batch]:
-    """Training and test digits, in JAX; a smaller training set is part of a larger."""
-    train, test = data.digits(train_size, TEST_SIZE)
-    return loop.Batch(*map(jnp.asarray, train)), loop.Batch(*map(jnp.asarray, test))
-
-
-def learn(
-    make: Maker,
-    setting: Mapping[str, Any],
-    split: tuple[loop.Batch, loop.Batch],
-    seeds: jax.Array,
-    *,
-    steps: int,
-    every: int,
-    batch_size: int = 32,
-) -> Values:
-    """Trains all seeds at once, and evaluates training and test set every so often.
-
-    Args:
-      make: Makes the network and the optimiser. Defined once: a new one is compiled.
-      setting: Its arguments: numbers or arrays, with which nothing is compiled again.
-      split: Training and test set.
-      seeds: Of initial weights, order and masks: (seeds,), integers.
-      steps: Of training.
-      every: Steps between evaluations; divides `steps`.
-      batch_size: Of a step.
-
-    Returns:
-      `METRICS`, each (seeds, evaluations), and "step".
-    """
-    setting = {name: jnp.float32(value) for name, value in setting.items()}
-    _, values = _learn(make, setting, split, seeds, steps, every, batch_size)
-    return {**values, "step": np.arange(every, steps + 1, every)}
-
-
-def trained(
-    make: Maker,
-    setting: Mapping[str, Any],
-    split: tuple[loop.Batch, loop.Batch],
-    seeds: jax.Array,
-    *,
-    steps: int,
-    batch_size: int = 32,
-) -> tuple[loop.Tree, loop.Tree]:
-    """The parameters and the averages of BatchNorm after training, one for each seed.
-
-    The arguments are those of `learn`; the arrays have the seeds as first axis.
-    """
-    setting = {name: jnp.float32(value) for name, value in setting.items()}
-    return _learn(make, setting, split, seeds, steps, steps, batch_size)[0]
-
-
-@partial(jax.jit, static_argnames=("make", "steps", "every", "batch_size"))
-def _learn(
-    make: Maker,
-    setting: Mapping[str, jax.Array],
-    split: tuple[loop.Batch, loop.Batch],
-    seeds: jax.Array,
-    steps: int,
-    every: int,
-    batch_size: int,
-) -> Any:
-    train, test = split
-    method = loop.Method(*make(**setting))
-
-    def one(seed: jax.Array) -> Any:
-        key = jax.random.key(seed)
-        state = loop.create_state(method, key_for(key, "weights"))
-        training_key = key_for(key, "training")
-
-        def part(state: loop.State, _: None) -> tuple[loop.State, dict[str, jax.Array]]:
-            state, _ = loop.train_steps(state, train, training_key, every, batch_size)
-            metrics = *loop.evaluate(state, train), *loop.evaluate(state, test)
-            return state, dict(zip(METRICS, metrics, strict=True))
-
-        state, values = lax.scan(part, state, length=steps // every)
-        return (state.params, state.stats), values
-
-    return jax.vmap(one)(seeds)

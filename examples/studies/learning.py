@@ -1,0 +1,138 @@
+"""Training of all seeds at once, in one compiled program, with digits to train on."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from examples import data, loop
+from examples.loop import Network, Tree
+from jdrop import key_for
+
+# Held out of the 1797 digits, so that 1400 are left for training.
+TEST_SIZE = 397
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+Values = Mapping[str, Any]
+# What makes a network and an optimiser of settings, which may be traced.
+Maker = Callable[..., tuple[Network, optax.GradientTransformation]]
+
+
+def digits(train_size: int) -> tuple[loop.Batch, loop.Batch]:
+    """Training and test digits, in JAX; a smaller training set is part of a larger."""
+    train, test = data.digits(train_size, TEST_SIZE)
+    return loop.Batch(*map(jnp.asarray, train)), loop.Batch(*map(jnp.asarray, test))
+
+
+def network(model: nn.Module, shape: tuple[int, ...] = (8, 8, 1)) -> Network:
+    """A module that is called with images and `training`, as functions of the loop.
+
+    Its fields, as rates, may be traced. It takes whole batches, at its own rates, and
+    is sampled from if it has no BatchNorm.
+    """
+
+    def init(key: jax.Array) -> tuple[Tree, Tree]:
+        variables = model.init(key, jnp.zeros((1, *shape)), training=False)
+        return variables["params"], variables.get("batch_stats", {})
+
+    def apply(params: Tree, stats: Tree, *args: Any, **options: Any) -> Any:
+        return model.apply({"params": params, "batch_stats": stats}, *args, **options)
+
+    def train(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, **_: None
+    ) -> tuple[jax.Array, Tree]:
+        logits, updates = apply(
+            params, stats, images, True, rngs={"dropout": key}, mutable="batch_stats"
+        )
+        return logits, updates.get("batch_stats", {})
+
+    def predict(params: Tree, stats: Tree, images: jax.Array) -> Any:
+        return apply(params, stats, images, False)
+
+    def sample(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, _: None
+    ) -> Any:
+        return apply(params, stats, images, True, rngs={"dropout": key})
+
+    return Network(init, train, predict, sample)
+
+
+def learn(
+    make: Maker,
+    setting: Mapping[str, Any],
+    split: tuple[loop.Batch, loop.Batch],
+    seeds: jax.Array,
+    *,
+    steps: int,
+    every: int,
+    batch_size: int = 32,
+) -> Values:
+    """Trains all seeds at once, and evaluates training and test set every so often.
+
+    Args:
+      make: Makes the network and the optimiser. Defined once: a new one is compiled.
+      setting: Its arguments: numbers or arrays, with which nothing is compiled again.
+      split: Training and test set.
+      seeds: Of initial weights, order and masks: (seeds,), integers.
+      steps: Of training.
+      every: Steps between evaluations; divides `steps`.
+      batch_size: Of a step.
+
+    Returns:
+      `METRICS`, each (seeds, evaluations), and "step".
+    """
+    setting = {name: jnp.float32(value) for name, value in setting.items()}
+    _, values = _learn(make, setting, split, seeds, steps, every, batch_size)
+    return {**values, "step": np.arange(every, steps + 1, every)}
+
+
+def trained(
+    make: Maker,
+    setting: Mapping[str, Any],
+    split: tuple[loop.Batch, loop.Batch],
+    seeds: jax.Array,
+    *,
+    steps: int,
+    batch_size: int = 32,
+) -> tuple[loop.Tree, loop.Tree]:
+    """The parameters and the averages of BatchNorm after training, one for each seed.
+
+    The arguments are those of `learn`; the arrays have the seeds as first axis.
+    """
+    setting = {name: jnp.float32(value) for name, value in setting.items()}
+    return _learn(make, setting, split, seeds, steps, steps, batch_size)[0]
+
+
+@partial(jax.jit, static_argnames=("make", "steps", "every", "batch_size"))
+def _learn(
+    make: Maker,
+    setting: Mapping[str, jax.Array],
+    split: tuple[loop.Batch, loop.Batch],
+    seeds: jax.Array,
+    steps: int,
+    every: int,
+    batch_size: int,
+) -> Any:
+    train, test = split
+    method = loop.Method(*make(**setting))
+
+    def one(seed: jax.Array) -> Any:
+        key = jax.random.key(seed)
+        state = loop.create_state(method, key_for(key, "weights"))
+        training_key = key_for(key, "training")
+
+        def part(state: loop.State, _: None) -> tuple[loop.State, dict[str, jax.Array]]:
+            state, _ = loop.train_steps(state, train, training_key, every, batch_size)
+            metrics = *loop.evaluate(state, train), *loop.evaluate(state, test)
+            return state, dict(zip(METRICS, metrics, strict=True))
+
+        state, values = lax.scan(part, state, length=steps // every)
+        return (state.params, state.stats), values
+
+    return jax.vmap(one)(seeds)
