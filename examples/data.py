@@ -32,53 +32,99 @@ class Split(NamedTuple):
     labels: np.ndarray
 
 
+class Splits(NamedTuple):
+    """What `load` returns; without a validation set, that is None."""
+
+    train: Split
+    validation: Split | None
+    test: Split
+    classes: int
+
+    def size(self, name: str) -> int:
+        """How many examples a split has, by its name."""
+        split = getattr(self, name)
+        return 0 if split is None else len(split.labels)
+
+
 def load(
     name: str,
     *,
     train_size: int | None = None,
+    validation_size: int | None = None,
     data_dir: str | None = None,
     download: bool = False,
     quiet: bool = False,
-) -> tuple[Split, Split, int]:
+) -> Splits:
     """Loads "digits", or an image classification data set of TFDS by its name.
 
     Args:
       name: The data set.
       train_size: How many training examples, the same in every run and of every class
         its share; a smaller set is part of a larger one. None is all.
+      validation_size: How many of the training examples to hold out; the same in every
+        run, whatever `train_size` is. None is a sixth, 10,000 at most, or what
+        `train_size` leaves.
       data_dir: Where TFDS keeps its data sets; None is its default.
       download: Whether TFDS may download and prepare what it does not find.
       quiet: Whether TFDS says nothing about it.
 
     Returns:
-      Training and test examples, float32 images standardised by the training pixels
-      and int32 labels; the number of classes.
+      The splits: float32 images, standardised by the training pixels, int32 labels.
 
     Raises:
       BadInput: If the data set cannot be had, or has fewer training examples.
     """
     if name == "digits":
-        train, test, classes = _digits()
+        train, test, classes = (*_digits(DIGITS_TEST_SIZE), 10)
     else:
         # What TFDS says while it prepares; its bar is switched off below.
         with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stdout):
             train, test, classes = _tfds(name, data_dir, download, quiet)
         order = stratified_order(train.labels)
         train = Split(train.images[order], train.labels[order])
-    if train_size is not None and train_size > len(train.labels):
+    examples = len(train.labels)
+    if validation_size is None:
+        unused = max(examples - (train_size or 0), 0)
+        validation_size = min(examples // 6, 10_000, unused)
+    left = examples - validation_size
+    if left < 1:
         raise BadInput(
-            f"--train-size is at most {len(train.labels)}, the training examples of "
-            f"{name}; got {train_size}. Leave it out to use all"
+            f"--validation-size is at most {examples - 1}, one less than the training "
+            f"examples of {name}; got {validation_size}. Pass 0 for none"
         )
-    train = Split(*(array[:train_size] for array in train))
+    if train_size is not None and train_size > left:
+        held_out = f" with {validation_size} held out" if validation_size else ""
+        raise BadInput(
+            f"--train-size is at most {left}, the training examples of {name}"
+            f"{held_out}; got {train_size}. Leave it out to use all"
+        )
+    validation = Split(*(array[left:] for array in train)) if validation_size else None
+    train = Split(*(array[:left][:train_size] for array in train))
+    return Splits(*_standardised(train, validation, test), classes)
+
+
+def digits(train_size: int, test_size: int) -> tuple[Split, Split]:
+    """The first and the last of the 1797 digits, as `load` returns them."""
+    train, test = _digits(test_size)
+    train, _, test = _standardised(
+        Split(*(array[:train_size] for array in train)), None, test
+    )
+    return train, test
+
+
+def _standardised(
+    train: Split, validation: Split | None, test: Split
+) -> tuple[Split, Split | None, Split]:
+    """Subtracts the mean of the training pixels, and divides by their deviation."""
     # A constant image set, as of a single black image, stays at zero.
     mean, deviation = train.images.mean(), train.images.std() or 1
 
-    def standardised(images: np.ndarray, labels: np.ndarray) -> Split:
-        shifted = images.astype(np.float32) - np.float32(mean)
-        return Split(shifted / np.float32(deviation), labels.astype(np.int32))
+    def standardised(split: Split) -> Split:
+        shifted = split.images.astype(np.float32) - np.float32(mean)
+        return Split(shifted / np.float32(deviation), split.labels.astype(np.int32))
 
-    return standardised(*train), standardised(*test), classes
+    held_out = validation and standardised(validation)
+    return standardised(train), held_out, standardised(test)
 
 
 def stratified_order(labels: np.ndarray) -> np.ndarray:
@@ -96,14 +142,14 @@ def stratified_order(labels: np.ndarray) -> np.ndarray:
     return np.argsort(place, kind="stable")
 
 
-def _digits() -> tuple[Split, Split, int]:
+def _digits(test_size: int) -> tuple[Split, Split]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     order = stratified_order(digits.target)
     images, labels = digits.images[order, :, :, None], digits.target[order]
-    size = len(labels) - DIGITS_TEST_SIZE
-    return Split(images[:size], labels[:size]), Split(images[size:], labels[size:]), 10
+    size = len(labels) - test_size
+    return Split(images[:size], labels[:size]), Split(images[size:], labels[size:])
 
 
 def _tfds(

@@ -1,4 +1,4 @@
-"""The training step, many steps as one compiled scan, evaluation, the optimiser."""
+"""The training step, many steps as one compiled scan, evaluation."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jdrop import key_for
 
@@ -35,37 +37,63 @@ class Metrics(NamedTuple):
 class Network(NamedTuple):
     """A Flax module as pure functions; `stats` are the averages of BatchNorm, if any.
 
-    `init` maps a key to params and stats, `train` params, stats, images and a key to
-    logits and new stats, `predict` params, stats and images to logits.
+    `init` maps a key to params and stats; `train` params, stats, images, a key, the
+    index of the first image in its batch and a factor of every rate, each of the two or
+    None, to logits and new stats; `predict` params, stats and images to logits.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
-    train: Callable[[Tree, Tree, jax.Array, jax.Array], tuple[jax.Array, Tree]]
+    train: Callable[..., tuple[jax.Array, Tree]]
     predict: Callable[[Tree, Tree, jax.Array], jax.Array]
 
 
+class Method(NamedTuple):
+    """How a step is taken.
+
+    Attributes:
+      network: What learns.
+      optimizer: How it learns.
+      rate_schedule: Maps the number of a step to a factor of every dropout rate.
+      accumulate: Micro-batches that a batch is cut into, to save memory. Their masks
+        are those of the whole batch.
+      mesh: Devices over which a batch is spread, along the axis "data".
+    """
+
+    network: Network
+    optimizer: optax.GradientTransformation
+    rate_schedule: optax.Schedule | None = None
+    accumulate: int = 1
+    mesh: Mesh | None = None
+
+    def spread(self, tree: Tree, *axes: str) -> Tree:
+        """Places arrays on the mesh, if there is one: cut along axes, or whole."""
+        if self.mesh is None:
+            return tree
+        return lax.with_sharding_constraint(tree, NamedSharding(self.mesh, P(*axes)))
+
+
 class State(struct.PyTreeNode):
-    """What training changes, and the functions that change it, which are static."""
+    """What training changes, and how, which is static."""
 
     step: jax.Array
     params: Tree
     stats: Tree
     optimizer_state: optax.OptState
-    network: Network = struct.field(pytree_node=False)
-    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    method: Method = struct.field(pytree_node=False)
 
 
-def create_state(
-    network: Network, optimizer: optax.GradientTransformation, key: jax.Array
-) -> State:
+@partial(jax.jit, static_argnames="method")
+def create_state(method: Method, key: jax.Array) -> State:
     """Draws the initial parameters from a key, which is consumed."""
-    params, stats = jax.jit(network.init)(key)
+    params, stats = method.network.init(key)
     step = jnp.zeros((), jnp.int32)
-    return State(step, params, stats, optimizer.init(params), network, optimizer)
+    state = State(step, params, stats, method.optimizer.init(params), method)
+    return method.spread(state)
 
 
 def measure(logits: jax.Array, labels: jax.Array) -> Metrics:
     """The metrics of a batch from its logits (examples, classes)."""
+    logits = logits.astype(jnp.float32)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return Metrics(loss.mean(), (logits.argmax(-1) == labels).astype(loss.dtype).mean())
 
@@ -76,15 +104,40 @@ def train_step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metri
     The masks of step t come from `key_for(key, "dropout", t)`: `key` is the same at
     every step, and a run that goes on from a state draws what it would have drawn.
     """
+    how = state.method
     mask_key = key_for(key, "dropout", state.step)
+    scale = how.rate_schedule and how.rate_schedule(state.step)
 
-    def loss(params: Tree) -> tuple[jax.Array, tuple[Metrics, Tree]]:
-        logits, stats = state.network.train(params, state.stats, batch.images, mask_key)
-        metrics = measure(logits, batch.labels)
-        return metrics.loss, (metrics, stats)
+    def loss(
+        params: Tree, stats: Tree, part: Batch, offset: jax.Array | None
+    ) -> tuple[jax.Array, tuple[Tree, Metrics]]:
+        images, labels = how.spread(part, "data")
+        logits, stats = how.network.train(
+            params, stats, images, mask_key, offset=offset, scale=scale
+        )
+        metrics = measure(logits, labels)
+        return metrics.loss, (stats, metrics)
 
-    grads, (metrics, stats) = jax.grad(loss, has_aux=True)(state.params)
-    updates, optimizer_state = state.optimizer.update(
+    gradient = jax.grad(loss, has_aux=True)
+    if how.accumulate == 1:
+        grads, (stats, metrics) = gradient(state.params, state.stats, batch, None)
+    else:
+        size = len(batch.labels) // how.accumulate
+        offsets = size * jnp.arange(how.accumulate)
+
+        def add(carry: Tree, offset: jax.Array) -> tuple[Tree, Metrics]:
+            total, stats = carry
+            part = jax.tree.map(
+                lambda a: lax.dynamic_slice_in_dim(a, offset, size), batch
+            )
+            grads, (stats, metrics) = gradient(state.params, stats, part, offset)
+            return (optax.tree.add(total, grads), stats), metrics
+
+        start = optax.tree.zeros_like(state.params), state.stats
+        (grads, stats), parts = lax.scan(add, start, offsets)
+        grads = optax.tree.scale(1 / how.accumulate, grads)
+        metrics = jax.tree.map(jnp.mean, parts)
+    updates, optimizer_state = how.optimizer.update(
         grads, state.optimizer_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
@@ -109,7 +162,7 @@ def train_steps(
         return train_step(state, Batch(data.images[rows], data.labels[rows]), key)
 
     state, metrics = lax.scan(step, state, rows)
-    return state, jax.tree.map(jnp.mean, metrics)
+    return state.method.spread((state, jax.tree.map(jnp.mean, metrics)))
 
 
 def batch_rows(
@@ -134,25 +187,42 @@ def batch_rows(
 @jax.jit
 def evaluate(state: State, data: Batch) -> Metrics:
     """The mean metrics of all examples, without dropout."""
+    how = state.method
+    examples, devices = len(data.labels), how.mesh.size if how.mesh else 1
+    parts = -(-examples // EVALUATION_BATCH)
+    # Parts of one size, which the devices share; what fills up the last counts nothing.
+    size = devices * -(-examples // (parts * devices))
+    rows = jnp.arange(parts * size).reshape(parts, size)
 
-    def one(example: Batch) -> Metrics:
-        image, label = example.images[None], example.labels[None]
-        return measure(state.network.predict(state.params, state.stats, image), label)
+    def total(rows: jax.Array) -> Metrics:
+        images, labels = how.spread(jax.tree.map(lambda a: a[rows], data), "data")
+        logits = how.network.predict(state.params, state.stats, images)
+        return jax.tree.map(
+            lambda values: jnp.where(rows < examples, values, 0).sum(),
+            jax.vmap(measure)(logits, labels),
+        )
 
-    batch_size = min(EVALUATION_BATCH, len(data.labels))
-    return jax.tree.map(jnp.mean, lax.map(one, data, batch_size=batch_size))
+    # An index beyond the last example takes the last one.
+    totals = lax.map(total, rows)
+    return how.spread(jax.tree.map(lambda values: values.sum() / examples, totals))
 
 
 def fit(
-    state: State, train: Batch, test: Batch, key: jax.Array, *budget: int
+    state: State,
+    train: Batch,
+    validation: Batch | None,
+    key: jax.Array,
+    *,
+    steps: int,
+    every: int,
+    batch_size: int,
 ) -> Iterator[tuple[State, dict[str, float]]]:
-    """Trains, and evaluates every so often; the budget: steps, every, batch size.
+    """Trains from a state on, and evaluates after every so many steps.
 
     Yields:
       The state, and its metrics by name: `batch_` with dropout, on the way, `train_`
-      and `test_` after it, and `seconds` of the steps, without compilation.
+      and `validation_` after it, and `seconds` of the steps, without compilation.
     """
-    steps, every, batch_size = budget
     programs: dict[int, Any] = {}
     for first in range(int(state.step), steps, every):
         count = min(every, steps - first)
@@ -163,30 +233,18 @@ def fit(
         state, batches = jax.block_until_ready(programs[count](state, train, key))
         seconds = round(time.perf_counter() - started, 6)
         parts = {"batch": batches, "train": evaluate(state, train)}
-        parts["test"] = evaluate(state, test)
-        # Seven digits are all that float32 has.
-        row = {
-            f"{part}_{name}": float(f"{value:.7g}")
-            for part, metrics in parts.items()
-            for name, value in metrics._asdict().items()
-        }
-        yield state, {"step": first + count, **row, "seconds": seconds}
+        if validation:
+            parts["validation"] = evaluate(state, validation)
+        yield state, {"step": first + count, **as_row(parts), "seconds": seconds}
 
 
-def make_optimizer(
-    name: str, schedule: str, rate: float, decay: float, momentum: float, steps: int
-) -> optax.GradientTransformation:
-    """AdamW, or SGD with momentum, at a rate that stays or falls to 0 along a cosine.
-
-    Weights decay; biases and the scales of BatchNorm don't.
-    """
-    if schedule == "cosine":
-        rate = optax.cosine_decay_schedule(rate, steps)
-    mask = partial(jax.tree.map, lambda array: array.ndim > 1)
-    if name == "adamw":
-        return optax.adamw(rate, weight_decay=decay, mask=mask)
-    decayed = optax.add_decayed_weights(decay, mask=mask)
-    return optax.chain(decayed, optax.sgd(rate, momentum=momentum))
+def as_row(parts: dict[str, Metrics]) -> dict[str, float]:
+    """Metrics by name, as in `train_loss`; seven digits are all that float32 has."""
+    return {
+        f"{part}_{name}": float(f"{value:.7g}")
+        for part, metrics in parts.items()
+        for name, value in metrics._asdict().items()
+    }
 
 
 def convolve(

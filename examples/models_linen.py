@@ -1,6 +1,7 @@
 """The networks as Flax linen modules, with jdrop's dropout."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -11,24 +12,31 @@ from examples.loop import Network, Tree, convolve
 from jdrop.linen import AlphaDropout, Dropout
 
 Rates = tuple[float, ...]
+# What layers compute in; parameters are float32. None: float32 too.
+Dtype = jnp.dtype | None
+Offset = jax.Array | None
 
 
 class MLP(nn.Module):
     """Dropout of the input; hidden layers of ReLU units, each followed by dropout."""
 
     classes: int
+    units: tuple[int, ...] = (256, 256)
     rates: Rates = (0.5, 0.5)
     input_rate: float = 0.2
+    dtype: Dtype = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-        """Computes the logits of a batch of images."""
+    def __call__(
+        self, x: jax.Array, training: bool, offset: Offset = None
+    ) -> jax.Array:
+        """Computes the logits of images, a batch or its part from `offset` on."""
         x = x.reshape(len(x), -1)
-        x = Dropout(self.input_rate, deterministic=not training)(x)
-        for i, rate in enumerate(self.rates):
-            x = nn.relu(nn.Dense(256, name=f"hidden_{i}")(x))
-            x = Dropout(rate, deterministic=not training)(x)
-        return nn.Dense(self.classes, name="logits")(x)
+        x = Dropout(self.input_rate, deterministic=not training)(x, offset=offset)
+        for i, (units, rate) in enumerate(zip(self.units, self.rates, strict=True)):
+            x = nn.relu(nn.Dense(units, dtype=self.dtype, name=f"hidden_{i}")(x))
+            x = Dropout(rate, deterministic=not training)(x, offset=offset)
+        return nn.Dense(self.classes, dtype=self.dtype, name="logits")(x)
 
 
 class SelfNormalizingMLP(nn.Module):
@@ -38,16 +46,19 @@ class SelfNormalizingMLP(nn.Module):
     rates: Rates = 20 * (0.05,)
     activation: Callable[[jax.Array], jax.Array] = nn.selu
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    dtype: Dtype = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-        """Computes the logits of a batch of images."""
+    def __call__(
+        self, x: jax.Array, training: bool, offset: Offset = None
+    ) -> jax.Array:
+        """Computes the logits of images, a batch or its part from `offset` on."""
+        dense = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         x = x.reshape(len(x), -1)
         for i, rate in enumerate(self.rates):
-            hidden = nn.Dense(100, kernel_init=self.kernel_init, name=f"hidden_{i}")
-            x = self.activation(hidden(x))
-            x = AlphaDropout(rate, deterministic=not training)(x)
-        return nn.Dense(self.classes, name="logits")(x)
+            x = self.activation(dense(100, name=f"hidden_{i}")(x))
+            x = AlphaDropout(rate, deterministic=not training)(x, offset=offset)
+        return dense(self.classes, name="logits")(x)
 
 
 class CNN(nn.Module):
@@ -58,16 +69,21 @@ class CNN(nn.Module):
     channel_rates: Rates = (0.0, 0.0, 0.0)
     padding: str = "SAME"
     norm: str = "none"
+    dtype: Dtype = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-        """Computes the logits of a batch of images."""
+    def __call__(
+        self, x: jax.Array, training: bool, offset: Offset = None
+    ) -> jax.Array:
+        """Computes the logits of images, a batch or its part from `offset` on."""
+        dtype, rest = self.dtype, not training
         for i, rate in enumerate(self.channel_rates):
-            norm = nn.BatchNorm(not training, momentum=0.9, name=f"norm_{i}")
+            norm = nn.BatchNorm(rest, momentum=0.9, dtype=dtype, name=f"norm_{i}")
             conv = nn.Conv(
                 features=32 * 2**i,
                 kernel_size=(3, 3),
                 padding=self.padding,
+                dtype=dtype,
                 conv_general_dilated=convolve,
                 name=f"conv_{i}",
             )
@@ -75,12 +91,13 @@ class CNN(nn.Module):
             x = nn.relu(norm(x) if self.norm == "after" else x)
             x = nn.max_pool(x, (2, 2), (2, 2), padding=self.padding)
             # One bit a channel: all pixels share it.
-            x = Dropout(rate, broadcast_dims=(1, 2), deterministic=not training)(x)
+            channels = Dropout(rate, broadcast_dims=(1, 2), deterministic=rest)
+            x = channels(x, offset=offset)
         x = x.reshape(len(x), -1)
-        x = Dropout(self.rates[0], deterministic=not training)(x)
-        x = nn.relu(nn.Dense(512, name="hidden_0")(x))
-        x = Dropout(self.rates[1], deterministic=not training)(x)
-        return nn.Dense(self.classes, name="logits")(x)
+        x = Dropout(self.rates[0], deterministic=rest)(x, offset=offset)
+        x = nn.relu(nn.Dense(512, dtype=dtype, name="hidden_0")(x))
+        x = Dropout(self.rates[1], deterministic=rest)(x, offset=offset)
+        return nn.Dense(self.classes, dtype=dtype, name="logits")(x)
 
 
 def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
@@ -91,13 +108,31 @@ def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
         variables = model.init(key, jnp.zeros((1, *shape)), training=False)
         return variables["params"], variables.get("batch_stats", {})
 
+    def scaled(scale: jax.Array | None) -> nn.Module:
+        if scale is None:
+            return model
+        # A rate of 0 stays one, which draws nothing.
+        return model.clone(
+            **{
+                name: jax.tree.map(lambda rate: rate and scale * rate, rates)
+                for name, rates in vars(model).items()
+                if name.endswith(("rate", "rates"))
+            }
+        )
+
     def train(
-        params: Tree, stats: Tree, images: jax.Array, key: jax.Array
+        params: Tree,
+        stats: Tree,
+        images: jax.Array,
+        key: jax.Array,
+        offset: Offset = None,
+        scale: jax.Array | None = None,
     ) -> tuple[jax.Array, Tree]:
-        logits, updates = model.apply(
+        logits, updates = scaled(scale).apply(
             {"params": params, "batch_stats": stats},
             images,
             training=True,
+            offset=offset,
             rngs={"dropout": key},
             mutable="batch_stats",
         )

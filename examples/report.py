@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,13 @@ from rich.table import Table
 
 from examples.data import BadInput
 
-FILES = ("metrics.jsonl", "summary.json", "params.npz", "curves.png")
-RESULTS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
+FILES = ("metrics.jsonl", "config.json", "summary.json", "params.npz", "curves.png")
+PARTS = ("train", "validation", "test")
+RESULTS = tuple(f"{part}_{name}" for part in PARTS for name in ("loss", "accuracy"))
 # Lines that stand in for the bar where standard error is not a terminal.
 PLAIN_LINES = 10
+# The folder of `examples.checkpoint`.
+CHECKPOINTS = "checkpoints"
 Row = dict[str, float]
 
 
@@ -68,10 +72,11 @@ def progress(steps: int, *, quiet: bool) -> Iterator[Callable[[Row], None]]:
     def show(row: Row) -> None:
         nonlocal shown
         step, words = int(row["step"]), []
-        for part in ("train", "test"):
-            loss, accuracy = row[f"{part}_loss"], 100 * row[f"{part}_accuracy"]
-            words.append(f"{part} loss {loss:.4f} accuracy {accuracy:.1f} %")
-        bar.update(task, completed=step, description=words[1])
+        for part in PARTS[:2]:
+            if f"{part}_loss" in row:
+                loss, accuracy = row[f"{part}_loss"], 100 * row[f"{part}_accuracy"]
+                words.append(f"{part} loss {loss:.4f} accuracy {accuracy:.1f} %")
+        bar.update(task, completed=step, description=words[-1])
         if bar.disable and step * PLAIN_LINES // steps > shown:
             shown = step * PLAIN_LINES // steps
             console.print(f"step {step}/{steps}", *words, soft_wrap=True)
@@ -81,8 +86,12 @@ def progress(steps: int, *, quiet: bool) -> Iterator[Callable[[Row], None]]:
         yield show
 
 
-def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
+def claim(
+    directory: Path | None, name: str, configuration: bytes, *, overwrite: bool
+) -> Path:
     """Makes a directory (None: a new one under `runs`) for the files of this run.
+
+    It then holds `config.json`, and a `metrics.jsonl` that is empty.
 
     Raises:
       BadInput: If it holds those of another run and may not overwrite them, or cannot
@@ -95,16 +104,16 @@ def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
     out = directory or next(path for path in fresh if not path.exists())
     try:
         out.mkdir(parents=True, exist_ok=True)
-        held = [name for name in FILES if (out / name).exists()]
+        held = [name for name in (*FILES, CHECKPOINTS) if (out / name).exists()]
         if held and not overwrite:
             raise BadInput(
                 f"--out {out} already holds a run ({', '.join(held)}): name another "
                 "directory, or add --overwrite to replace it"
             )
-        for name in held:
-            (out / name).unlink()
+        vacate(out)
         # "x" fails rather than share the file with a run that starts just now.
         (out / FILES[0]).open("x").close()
+        (out / FILES[1]).write_bytes(configuration)
     # A lone surrogate in the name cannot be encoded.
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
@@ -112,6 +121,32 @@ def claim(directory: Path | None, name: str, *, overwrite: bool) -> Path:
             f"--out {out} cannot be written to ({reason}): name a directory of yours"
         ) from error
     return out
+
+
+def vacate(directory: Path) -> None:
+    """Removes the files of a run, and no others."""
+    for name in FILES:
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
+
+
+def publish(
+    out: Path,
+    summary: Mapping[str, Any],
+    weights: bytes,
+    curves: Callable[[], bytes],
+    *,
+    quiet: bool,
+) -> list[str]:
+    """Writes and prints what came of a run; returns what went wrong."""
+    # The results first: a picture takes longer, and may fail.
+    problems = [
+        write(out / "summary.json", to_json(summary)),
+        say(summary, quiet=quiet),
+        write(out / "params.npz", weights),
+        write(out / "curves.png", curves()),
+    ]
+    return [problem for problem in problems if problem]
 
 
 def write(path: Path, content: bytes, *, append: bool = False) -> str:
@@ -167,7 +202,7 @@ def weights(params: Any) -> bytes:
 
 
 def curves(history: Sequence[Row], title: str) -> bytes:
-    """Draws loss and accuracy over the steps, in training and in test, as PNG."""
+    """Draws loss and accuracy over the steps, of training and validation, as PNG."""
     figure = Figure(figsize=(10, 4.2), dpi=150, layout="constrained")
     figure.suptitle(title, fontsize=12)
     steps = [row["step"] for row in history]
@@ -176,7 +211,9 @@ def curves(history: Sequence[Row], title: str) -> bytes:
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         scale, unit = (100, "%") if name == "accuracy" else (1, "nats")
         # Okabe and Ito's blue and vermilion: told apart with any colour vision.
-        for part, color in (("train", "#0072B2"), ("test", "#D55E00")):
+        for part, color in (("train", "#0072B2"), ("validation", "#D55E00")):
+            if f"{part}_{name}" not in history[0]:
+                continue
             values = [scale * row[f"{part}_{name}"] for row in history]
             label = f"{part}, {values[-1]:.4g} at the end"
             axes.plot(steps, values, color=color, label=label, **style)

@@ -86,6 +86,8 @@ class _Module(nn.Module):
         inputs: ArrayLike,
         deterministic: Flag = None,
         rng: jax.Array | None = None,
+        *,
+        offset: ArrayLike | None = None,
     ) -> Any:
         """Calls the function of the module.
 
@@ -93,6 +95,8 @@ class _Module(nn.Module):
           inputs: What the function takes after the key.
           deterministic: What the function takes. Given here or as a field, not both.
           rng: One key, which is consumed. By default `make_rng` makes it.
+          offset: What the function takes, if it does: index in the whole batch of the
+            first row of a micro-batch.
 
         Returns:
           What the function returns.
@@ -101,15 +105,18 @@ class _Module(nn.Module):
           ValueError: If `deterministic` is given twice or not at all.
           flax.errors.InvalidRngError: If a key is needed and `apply` was given none.
         """
-        return self._call((inputs,), deterministic, rng)
+        return self._call((inputs,), deterministic, rng, offset)
 
     def _call(
         self,
         inputs: tuple[Any, ...],
         deterministic: Flag,
         rng: jax.Array | None,
+        offset: ArrayLike | None,
         **replaced: Any,
     ) -> Any:
+        if offset is not None:
+            replaced["offset"] = offset
         own = {"deterministic", "rng_collection", "parent", "name"}
         names = (field.name for field in dataclasses.fields(self))
         fields = {name: getattr(self, name) for name in names if name not in own}
@@ -269,9 +276,11 @@ class Zoneout(_Module):
         previous: ArrayLike,
         deterministic: Flag = None,
         rng: jax.Array | None = None,
+        *,
+        offset: ArrayLike | None = None,
     ) -> jax.Array:
         """Calls the function, as other modules do; `previous` is the state before."""
-        return self._call((inputs, previous), deterministic, rng)
+        return self._call((inputs, previous), deterministic, rng, offset)
 
 
 class ConcreteDropout(_Module):
@@ -293,8 +302,10 @@ class ConcreteDropout(_Module):
         inputs: ArrayLike,
         deterministic: Flag = None,
         rng: jax.Array | None = None,
+        *,
+        offset: ArrayLike | None = None,
     ) -> jax.Array:
         """Calls the function at the learned rate, as other modules do."""
         logit = self.param("logit", lambda key: first_logit(self.rate))
         rate = jax.nn.sigmoid(logit)
-        return self._call((inputs,), deterministic, rng, rate=rate)
+        return self._call((inputs,), deterministic, rng, offset, rate=rate)

@@ -100,6 +100,7 @@ class _Module(nnx.Module):
         *,
         deterministic: Flag = None,
         rngs: Keys | jax.Array | None = None,
+        offset: ArrayLike | None = None,
     ) -> Any:
         """Calls the function of the module.
 
@@ -108,6 +109,8 @@ class _Module(nnx.Module):
           deterministic: What the function takes. Overrides the attribute.
           rngs: Where the key comes from, or one key, which is consumed. Overrides the
             stream of the module.
+          offset: What the function takes, if it does: index in the whole batch of the
+            first row of a micro-batch.
 
         Returns:
           What the function returns.
@@ -116,15 +119,18 @@ class _Module(nnx.Module):
           ValueError: If no mode was given, or if a key is needed and there is none.
           TypeError: If `rngs` is of the wrong kind.
         """
-        return self._call((inputs,), deterministic, rngs)
+        return self._call((inputs,), deterministic, rngs, offset)
 
     def _call(
         self,
         inputs: tuple[Any, ...],
         deterministic: Flag,
         rngs: Keys | jax.Array | None,
+        offset: ArrayLike | None,
         **replaced: Any,
     ) -> Any:
+        if offset is not None:
+            replaced["offset"] = offset
         own = {"deterministic", "rng_collection", "rngs"}
         names = (field.name for field in dataclasses.fields(cast(Any, self)))
         fields = {name: getattr(self, name) for name in names if name not in own}
@@ -363,9 +369,10 @@ class Zoneout(_Module):
         *,
         deterministic: Flag = None,
         rngs: Keys | jax.Array | None = None,
+        offset: ArrayLike | None = None,
     ) -> jax.Array:
         """Calls the function, as other modules do; `previous` is the state before."""
-        return self._call((inputs, previous), deterministic, rngs)
+        return self._call((inputs, previous), deterministic, rngs, offset)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -395,7 +402,8 @@ class ConcreteDropout(_Module):
         *,
         deterministic: Flag = None,
         rngs: Keys | jax.Array | None = None,
+        offset: ArrayLike | None = None,
     ) -> jax.Array:
         """Calls the function at the learned rate, as other modules do."""
         rate = jax.nn.sigmoid(self.logit[...])
-        return self._call((inputs,), deterministic, rngs, rate=rate)
+        return self._call((inputs,), deterministic, rngs, offset, rate=rate)

@@ -19,17 +19,17 @@ import jdrop.nnx
 X = X[..., :4]
 
 
-def drop_in_linen(cls, key, x, *arguments, after=(), **options):
+def drop_in_linen(cls, key, x, *arguments, after=(), offset=None, **options):
     module = cls(*arguments, **options)
     after = [jnp.full_like(x, number) for number in after]
     # Only a rate that is learned makes a variable.
     variables = module.init(KEY, x, *after, rng=KEY)
-    return module.apply(variables, x, *after, rng=key)
+    return module.apply(variables, x, *after, rng=key, offset=offset)
 
 
-def drop_in_nnx(cls, key, x, *arguments, after=(), **options):
+def drop_in_nnx(cls, key, x, *arguments, after=(), offset=None, **options):
     after = [jnp.full_like(x, number) for number in after]
-    return cls(*arguments, **options)(x, *after, rngs=key)
+    return cls(*arguments, **options)(x, *after, rngs=key, offset=offset)
 
 
 PACKAGES = ((jdrop.linen, drop_in_linen), (jdrop.nnx, drop_in_nnx))
@@ -63,6 +63,13 @@ def test_module_equals_function_bit_for_bit(cls, case, drop):
             np.testing.assert_array_equal(y, expected)
 
 
+@each_module(TYPICAL)
+def test_micro_batches_are_parts_of_the_batch(cls, case, drop):
+    whole = drop(cls, KEY, X, 0.5, deterministic=False)
+    part = drop(cls, KEY, X[2:], 0.5, deterministic=False, offset=2)
+    np.testing.assert_array_equal(part, whole[2:])
+
+
 @each_module((DROPOUT, GAUSSIAN))
 @pytest.mark.parametrize("dims", [{0}, [-1], (0, 1), np.array([1])])
 def test_module_shares_axes(cls, case, drop, dims):
@@ -76,11 +83,18 @@ def test_the_module_of_dropout_takes_what_that_of_flax_takes(package):
     flax_class = getattr(flax, package.__name__.split(".")[1]).Dropout
     for method in ("__init__", "__call__", "set_view"):
         if hasattr(flax_class, method):
-            taken = inspect.signature(getattr(cls, method)).parameters.values()
-            theirs = inspect.signature(getattr(flax_class, method)).parameters
-            assert [(p.name, p.kind, p.default) for p in taken] == [
-                (p.name, p.kind, p.default) for p in theirs.values()
-            ]
+            taken, theirs = (
+                [
+                    (p.name, p.kind, p.default)
+                    for p in inspect.signature(
+                        getattr(owner, method)
+                    ).parameters.values()
+                    # The one argument more that jdrop's have.
+                    if p.name != "offset"
+                ]
+                for owner in (cls, flax_class)
+            )
+            assert taken == theirs
 
 
 @pytest.mark.parametrize("package", [jdrop.linen, jdrop.nnx])

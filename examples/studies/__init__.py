@@ -1,0 +1,1 @@
+"""Questions about dropout, each answered by one command: docs/studies.md."""
