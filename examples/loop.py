@@ -39,12 +39,14 @@ class Network(NamedTuple):
 
     `init` maps a key to params and stats; `train` params, stats, images, a key, the
     index of the first image in its batch and a factor of every rate, each of the two or
-    None, to logits and new stats; `predict` params, stats and images to logits.
+    None, to logits and new stats; `predict` params, stats and images to logits;
+    `sample` does so with a key and an index, with dropout, but BatchNorm at rest.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
     train: Callable[..., tuple[jax.Array, Tree]]
     predict: Callable[[Tree, Tree, jax.Array], jax.Array]
+    sample: Callable[[Tree, Tree, jax.Array, jax.Array, Any], jax.Array]
 
 
 class Method(NamedTuple):

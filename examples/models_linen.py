@@ -69,6 +69,8 @@ class CNN(nn.Module):
     channel_rates: Rates = (0.0, 0.0, 0.0)
     padding: str = "SAME"
     norm: str = "none"
+    # Whether BatchNorm uses its averages in training too.
+    frozen: bool = False
     dtype: Dtype = None
 
     @nn.compact
@@ -78,7 +80,9 @@ class CNN(nn.Module):
         """Computes the logits of images, a batch or its part from `offset` on."""
         dtype, rest = self.dtype, not training
         for i, rate in enumerate(self.channel_rates):
-            norm = nn.BatchNorm(rest, momentum=0.9, dtype=dtype, name=f"norm_{i}")
+            norm = nn.BatchNorm(
+                rest or self.frozen, momentum=0.9, dtype=dtype, name=f"norm_{i}"
+            )
             conv = nn.Conv(
                 features=32 * 2**i,
                 kernel_size=(3, 3),
@@ -142,4 +146,11 @@ def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
         variables = {"params": params, "batch_stats": stats}
         return model.apply(variables, images, training=False)
 
-    return Network(init, train, predict)
+    def sample(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, offset: Offset
+    ) -> jax.Array:
+        sampled = model.clone(frozen=True) if hasattr(model, "frozen") else model
+        variables, rngs = {"params": params, "batch_stats": stats}, {"dropout": key}
+        return sampled.apply(variables, images, training=True, offset=offset, rngs=rngs)
+
+    return Network(init, train, predict, sample)

@@ -166,4 +166,13 @@ def network(name: str, shape: Shape, **options: Any) -> Network:
         model.eval()
         return model(images)
 
-    return Network(lambda key: split(make(key)), train, predict)
+    def sample(
+        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, offset: Offset
+    ) -> jax.Array:
+        model = nnx.merge(graphdef, params, stats)
+        model.train()
+        # Of BatchNorm alone: it uses its averages.
+        model.set_attributes(use_running_average=True, raise_if_not_found=False)
+        return model(images, rngs=nnx.Rngs(dropout=key), offset=offset)
+
+    return Network(lambda key: split(make(key)), train, predict, sample)
