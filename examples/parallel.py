@@ -63,8 +63,8 @@ def _wait_for(coordinator: str) -> None:
         except OSError as error:
             if time.monotonic() > limit:
                 raise BadInput(
-                    f"--coordinator {coordinator}: nobody listens there ({error}); start "
-                    f"process 0 within {PATIENCE} seconds of the others"
+                    f"--coordinator {coordinator}: nobody listens there ({error}); "
+                    f"start process 0 within {PATIENCE} seconds of the others"
                 ) from error
             time.sleep(0.1)
 

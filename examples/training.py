@@ -60,8 +60,9 @@ class Training:
         Raises:
           Stopped: If a signal ended it before the first evaluation.
         """
-        run, written = self._run, b"".join(map(report.to_json, self.history))
-        if problem := report.write(self._metrics, written):
+        run, kept = self._run, b"".join(map(report.to_json, self.history))
+        # Of a run that was killed, there may be rows after its checkpoint.
+        if kept and (problem := report.write(self._metrics, kept)):
             return problem, 1
         evaluations = loop.fit(
             self.state,

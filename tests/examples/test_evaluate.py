@@ -10,6 +10,7 @@ from examples import evaluate, train
 pytestmark = pytest.mark.usefixtures("trainer")
 
 SHORT = "--quiet --train-size 64 --batch-size 32 --steps 4 --eval-every 2".split()
+SHORT += ["--devices", "1"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("trainer")
 ROOT = Path(__file__).parents[2]
 # Four evaluations, of one compiled program for every test that asks for no other.
 SHORT = "--quiet --train-size 64 --batch-size 32 --steps 8 --eval-every 2".split()
+SHORT += ["--devices", "1"]
 DEADLINE = 120
 # What decides the future in more ways: averages, the best so far, a schedule of rates.
 NETWORKS = {
