@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from examples import parallel, reproduce
+from examples import build, config, loop, parallel, reproduce
 from examples.data import BadInput
 from examples.train import main
 
@@ -56,6 +56,20 @@ def test_losses_are_the_same_on_several_devices(
     for summary in summaries[1:]:
         for name in ("train_loss", "validation_loss", "test_loss"):
             assert summary[name] == pytest.approx(summaries[0][name], rel=1e-4)
+
+
+def test_devices_add_gradients_and_say_nothing_else() -> None:
+    plan = build.build(config.parse(["--train-size", "64", "--devices", "8"]))
+    state = loop.create_state(plan.method, plan.key(0))
+    train = plan.on_devices(plan.splits.train)
+    lowered = loop.train_steps.lower(state, train, plan.key(1), 2, 32)
+    program = lowered.compile().as_text()
+    said = set(
+        re.findall(r" (all-[a-z-]+|collective-[a-z-]+|reduce-scatter)\(", program)
+    )
+    assert said == {"all-reduce"}
+    # Nor does an epoch wait for the host.
+    assert not re.search("callback|infeed|outfeed", program)
 
 
 def test_a_mesh_has_as_many_devices_as_divide_a_micro_batch() -> None:
