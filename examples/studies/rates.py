@@ -3,7 +3,7 @@
     python -m examples.studies.rates
 
 trains a network of 64-256-256-10 units on 500 digits with hidden rates of 0 to 0.9, and
-with dropout of the input, of the hidden layers and of the logits apart; at five
+with dropout of the input, of the hidden layers and of the logits apart; at six
 learning rates with and without dropout; and a small convolutional network with dropout
 of channels, of its dense layers, and of both. Some six minutes on two cores.
 
@@ -35,7 +35,7 @@ TRAIN_SIZE = 500
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9  # Of Adam; of SGD, where the rate is varied.
 RATES = tuple(i / 10 for i in range(10))
 INPUT_RATES, LOGIT_RATES = (0.1, 0.2, 0.3, 0.5), (0.1, 0.2, 0.5)
-SGD_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 CHANNEL_RATES = (0.0, 0.1, 0.2, 0.3, 0.5)
 # Each run is looked at early and late.
 MLP_STEPS, CNN_STEPS = (1000, 6000), (250, 1000)
@@ -70,45 +70,55 @@ def adam(input: jax.Array, hidden: jax.Array, logits: jax.Array) -> Made:
     return study.network(Net(input, hidden, logits)), optax.adam(LEARNING_RATE)
 
 
-def sgd(hidden: jax.Array, learning_rate: jax.Array) -> Made:
-    """Makes the dense network of its hidden rate, and SGD."""
-    return study.network(Net(0.0, hidden, 0.0)), optax.sgd(learning_rate, MOMENTUM)
+def sgd(hidden: jax.Array, rate: jax.Array) -> Made:
+    """Makes the dense network of its hidden rate, and SGD of a learning rate."""
+    return study.network(Net(0.0, hidden, 0.0)), optax.sgd(rate, MOMENTUM)
 
 
-def convolutional(channels: Any, dense: Any) -> Made:
+def conv(channels: Any, dense: Any) -> Made:
     """Makes the convolutional network of its rates, and Adam."""
     model = CNN(10, rates=2 * (dense,), channel_rates=3 * (channels,))
     return study.network(model), optax.adam(LEARNING_RATE)
 
 
+class Sweep(NamedTuple):
+    """An argument of what makes the network, varied beside others that stay."""
+
+    name: str
+    make: study.Maker
+    argument: str
+    values: Sequence[float]
+    others: dict[str, float]
+
+
+NONE = {"input": 0.0, "hidden": 0.0, "logits": 0.0}
+HALF = {**NONE, "hidden": 0.5}
+SWEEPS = [
+    Sweep("hidden", adam, "hidden", RATES, NONE),
+    Sweep("input", adam, "input", INPUT_RATES, NONE),
+    Sweep("input, hidden 0.5", adam, "input", INPUT_RATES, HALF),
+    Sweep("logits", adam, "logits", LOGIT_RATES, NONE),
+    Sweep("learning rate, hidden 0", sgd, "rate", SGD_RATES, {"hidden": 0.0}),
+    Sweep("learning rate, hidden 0.5", sgd, "rate", SGD_RATES, {"hidden": 0.5}),
+    Sweep("channels, dense 0", conv, "channels", CHANNEL_RATES, {"dense": 0.0}),
+    Sweep("channels, dense 0.5", conv, "channels", CHANNEL_RATES, {"dense": 0.5}),
+]
+
+
 def cells(options: Options) -> Iterator[Cell]:
-    """One number varied at a time: a rate of dropout, or the learning rate."""
-    none = {"input": 0.0, "hidden": 0.0, "logits": 0.0}
-
-    def cell(varied: str, value: float, make: Any, setting: dict[str, float]) -> Cell:
-        steps = CNN_STEPS if make is convolutional else MLP_STEPS
-        if options.quick:
-            steps = (2, 4)
-        work = partial(measure, make, setting, steps)
-        return Cell({"varied": varied, "value": value}, work)
-
-    for rate in RATES:
-        yield cell("hidden", rate, adam, {**none, "hidden": rate})
-    for rate in INPUT_RATES:
-        yield cell("input", rate, adam, {**none, "input": rate})
-    for rate in INPUT_RATES:
-        setting = {**none, "input": rate, "hidden": 0.5}
-        yield cell("input, hidden 0.5", rate, adam, setting)
-    for rate in LOGIT_RATES:
-        yield cell("logits", rate, adam, {**none, "logits": rate})
-    for hidden in (0.0, 0.5):
-        for rate in SGD_RATES:
-            setting = {"hidden": hidden, "learning_rate": rate}
-            yield cell(f"learning rate, hidden {hidden:g}", rate, sgd, setting)
-    for dense in (0.0, 0.5):
-        for rate in CHANNEL_RATES:
-            setting = {"channels": rate, "dense": dense}
-            yield cell(f"channels, dense {dense:g}", rate, convolutional, setting)
+    """Every value of every sweep."""
+    for sweep in SWEEPS:
+        steps = CNN_STEPS if sweep.make is conv else MLP_STEPS
+        for value in sweep.values:
+            yield Cell(
+                {"varied": sweep.name, "value": value},
+                partial(
+                    measure,
+                    sweep.make,
+                    {**sweep.others, sweep.argument: value},
+                    (2, 4) if options.quick else steps,
+                ),
+            )
 
 
 def measure(
@@ -126,12 +136,12 @@ def measure(
 
 # What the table shows; the figure shows all.
 SHOWN = {
-    "hidden": (0.0, 0.2, 0.5, 0.7, 0.9),
+    "hidden": (0.0, 0.5, 0.7, 0.9),
     "input": (0.2, 0.5),
     "input, hidden 0.5": (0.2, 0.5),
-    "logits": (0.2,),
-    "learning rate, hidden 0": (0.01, 0.1),
-    "learning rate, hidden 0.5": (0.01, 0.1),
+    "logits": (0.5,),
+    "learning rate, hidden 0": (0.001, 0.01, 0.1),
+    "learning rate, hidden 0.5": (0.001, 0.01, 0.1),
     "channels, dense 0": (0.0, 0.2, 0.5),
     "channels, dense 0.5": (0.0, 0.2, 0.5),
 }
@@ -146,10 +156,11 @@ class Curve(NamedTuple):
     part: str = "test"
 
     def draw(self, pair: Sequence[Axes], rows: pd.DataFrame, when: str) -> None:
-        """Draws loss and accuracy with their standard errors."""
+        """Draws the loss, and the error in per cent, with their standard errors."""
         rows = rows[(rows.varied == self.varied) & (rows.when == when)]
-        for ax, scale, metric in zip(pair, (1, 100), ("loss", "accuracy"), strict=True):
-            values = scale * rows.set_index("value")[f"{self.part}_{metric}"]
+        rows = rows.set_index("value")
+        error = 100 * (1 - rows[f"{self.part}_accuracy"])
+        for ax, values in zip(pair, (rows[f"{self.part}_loss"], error), strict=True):
             groups = values.groupby("value")
             ax.errorbar(
                 groups.mean().index,
@@ -200,20 +211,33 @@ def show(rows: pd.DataFrame) -> tuple[pd.DataFrame, Figure]:
     figure = Figure(figsize=(10, 14), layout="constrained")
     axes = figure.subplots(len(PANELS), 2)
     for pair, (label, curves) in zip(axes, PANELS.items(), strict=True):
-        for ax, words in zip(pair, ("loss (nats)", "accuracy (%)"), strict=True):
+        for curve in curves:
+            for when in ("late",) if "kind" in label else ("early", "late"):
+                curve.draw(pair, rows, when)
+        for ax, words in zip(pair, ("loss (nats)", "error (%)"), strict=True):
             ax.set(xlabel=label, ylabel=words)
             ax.set_xscale("log" if "learning" in label else "linear")
             ax.grid(alpha=0.25)
-        for curve in curves:
-            for when in ("early", "late"):
-                if "kind" not in label or when == "late":
-                    curve.draw(pair, rows, when)
+            if "kind" in label:
+                ax.margins(y=0.35)
+            else:
+                magnify(ax, lowest=0.02 if "loss" in words else 0.2)
         pair[0].legend(frameon=False)
     figure.suptitle(
         f"Test and training. Early: after {MLP_STEPS[0]} steps, with convolutions "
         f"{CNN_STEPS[0]}; late: after {MLP_STEPS[1]} and {CNN_STEPS[1]}"
     )
     return pd.DataFrame(table), figure
+
+
+def magnify(ax: Axes, lowest: float) -> None:
+    """Makes an axis logarithmic; nothing is seen of training losses below."""
+    ax.set_yscale("log")
+    low, high = max(ax.get_ylim()[0], lowest), ax.get_ylim()[1]
+    ticks = [digit * 10.0**i for i in range(-3, 3) for digit in (1, 1.5, 2, 3, 5)]
+    ticks = [tick for tick in ticks if low < tick < high]
+    ax.set(ylim=(low, high), yticks=ticks, yticklabels=[f"{tick:g}" for tick in ticks])
+    ax.set_yticks([], minor=True)
 
 
 def summary(rows: pd.DataFrame, varied: str, value: float) -> dict[str, str]:

@@ -5,9 +5,7 @@ A cell is one setting, measured for all seeds at once. Its rows are kept in
 """
 
 import dataclasses
-import io
 import json
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,13 +19,13 @@ import numpy as np
 import pandas as pd
 import tyro
 from matplotlib.figure import Figure
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from examples import command, report
 from examples.config import WHOLE
 from examples.data import BadInput
+from examples.studies import page
 from examples.studies.learning import METRICS as METRICS
 from examples.studies.learning import TEST_SIZE as TEST_SIZE
 from examples.studies.learning import Maker as Maker
@@ -36,9 +34,10 @@ from examples.studies.learning import digits as digits
 from examples.studies.learning import learn as learn
 from examples.studies.learning import network as network
 from examples.studies.learning import trained as trained
+from examples.studies.page import FILES as FILES
+from examples.studies.page import PAGE as PAGE
 
-PAGE = Path("docs", "studies.md")
-FILES = ("config.json", "rows.csv", "table.md", "figure.png")
+REMEDY = "name another folder with --out"
 # Okabe and Ito's colours: told apart with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -100,7 +99,7 @@ def main(
     module = f"examples.studies.{name}"
 
     def work(interrupts: command.Interrupts) -> None:
-        markers = (tyro.conf.FlagCreatePairsOff,)
+        markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
         options = tyro.cli(
             Options,
             prog=f"python -m {module}",
@@ -110,8 +109,17 @@ def main(
         )
         if options.quick:
             options = dataclasses.replace(options, seeds=2)
+            # What runs for a few steps is compiled in a third of the time.
+            jax.config.update("jax_disable_most_optimizations", True)
         command.use_compilation_cache()
-        folder = options.out or _home(name, options)
+        home = PAGE.with_suffix("") / name
+        folder = options.out or (Path("runs/studies", name) if options.quick else home)
+        # What a quick one finds is nothing for the page.
+        due = folder == home and not options.quick
+        if due and not PAGE.exists():
+            raise BadInput(
+                f"{PAGE} is not here: go to the root of a clone, or {REMEDY}"
+            )
         about = command.provenance(module, argv)
         own = {"seeds": options.seeds, "quick": options.quick, **(settings or {})}
         _claim(folder, about | own, ("stream", "backend", *own), fresh=options.fresh)
@@ -122,15 +130,14 @@ def main(
             message += f"; what is done is in {folder}, and the same command goes on"
             raise command.Stopped(message, status) from None
         table, figure = show(rows)
-        _publish(name, options, folder, table.to_markdown(index=False), figure)
+        text = table.to_markdown(index=False)
+        problems = page.written(folder, text, figure)
+        problems += page.put(name, text) if due else []
+        problems += [] if options.quiet else page.printed(folder, text)
+        if problems:
+            raise command.Stopped("; ".join(problems), 1)
 
     return command.run(module, work)
-
-
-def _home(name: str, options: Options) -> Path:
-    """The folder of a study that was given no other."""
-    root = Path("runs", "studies") if options.quick else PAGE.with_suffix("")
-    return root / name
 
 
 def _claim(
@@ -139,31 +146,34 @@ def _claim(
     """Makes a folder, and writes what its rows are made with.
 
     Raises:
-      BadInput: If it has rows about which the facts are others, or is no place to
-        write.
+      BadInput: If it belongs to another program, has rows about which the facts are
+        others, or is no place to write.
     """
     config, rows = folder / "config.json", folder / "rows.csv"
-    text = json.dumps(about, indent=1)
+    text = json.dumps(about, indent=1) + "\n"
+    wanted = json.loads(text)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        known = json.loads(config.read_text()) if config.exists() else {}
+        # Of "python -m examples.studies.NAME --options".
+        program = known.get("command", "").split()[:3]
+        if config.exists() and program != wanted["command"].split()[:3]:
+            raise BadInput(f"{folder} holds the run of another program: {REMEDY}")
         for name in FILES if fresh else ():
             (folder / name).unlink(missing_ok=True)
         if not rows.exists():
-            config.write_text(f"{text}\n")
-        known = json.loads(config.read_text())
+            if problem := report.write(config, text.encode()):
+                raise BadInput(f"{problem}: {REMEDY}")
+            return
     # What is no JSON is a ValueError.
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"config.json: {error}"
-        raise BadInput(
-            f"{folder} cannot be used ({reason}): name another --out, or add --fresh "
-            "to start over"
-        ) from error
-    wanted = json.loads(text)
+        raise BadInput(f"{folder} cannot be used ({reason}): {REMEDY}") from error
     for fact in facts:
         if known.get(fact) != wanted[fact]:
             raise BadInput(
-                f"{folder} has rows with {fact} {known.get(fact)}; got {wanted[fact]}. "
-                "Name another --out, or add --fresh to start over"
+                f"{folder} has rows with {fact} {known.get(fact)}; got {wanted[fact]}: "
+                f"{REMEDY}, or add --fresh to start over"
             )
 
 
@@ -233,39 +243,6 @@ def _rows(cell: Cell, values: Values) -> pd.DataFrame:
         }
     columns = {name: array.reshape(-1) for name, array in arrays.items()}
     return pd.DataFrame({"cell": cell.name, **cell.labels, **index, **columns})
-
-
-def _publish(
-    name: str, options: Options, folder: Path, table: str, figure: Figure
-) -> None:
-    """Writes the table and the figure, on the page too if it is due; prints a table."""
-    drawn, image = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    # 256 colours take a third of the space, and nothing is seen of it.
-    Image.open(drawn).convert("RGB").quantize(256).save(image, "png", optimize=True)
-    problems = [
-        report.write(folder / "table.md", f"{table}\n".encode()),
-        report.write(folder / "figure.png", image.getvalue()),
-    ]
-    if not options.quick and folder == _home(name, options):
-        page, sections = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
-            lambda match: f"{match[1]}\n{table}\n\n{match[2]}",
-            PAGE.read_text(),
-            flags=re.DOTALL,
-        )
-        problems.append(
-            report.write(PAGE, page.encode())
-            if sections
-            else f"{PAGE} has no <!-- {name} --> and <!-- end --> to put the table in"
-        )
-    try:
-        if not options.quiet:
-            print(f"{table}\n\nIn {folder}: {', '.join(FILES)}.", flush=True)
-    except OSError as error:
-        problems.append(f"standard output could not be written to: {error.strerror}")
-    if any(problems):
-        raise command.Stopped("; ".join(filter(None, problems)), 1)
 
 
 def mean_and_error(values: pd.Series, scale: float = 1, digits: int = 1) -> str:

@@ -29,10 +29,11 @@ from jdrop.linen import Dropout
 pytestmark = pytest.mark.usefixtures("trainer")
 
 ROOT = Path(__file__).parents[2]
+# The studies among the files: those that are commands.
 NAMES = sorted(
     path.stem
     for path in Path(ROOT, "examples", "studies").glob("*.py")
-    if "study.main(" in path.read_text()
+    if '__name__ == "__main__"' in path.read_text()
 )
 # Labels that a csv file, markup and a regular expression would trip over.
 LABELS = ["a, b", "[red]", r"\1"]
@@ -141,6 +142,19 @@ def test_a_page_without_the_section(
     assert page.read_text() == "Nothing."
 
 
+def test_outside_of_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = Fake()
+    assert refused.main() == 2
+    assert refused.measured == []
+    words = "docs/studies.md is not here: go to the root of a clone, or name another"
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert refused.main("--out", "out", "--quiet") == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_after_a_setting_and_the_same_command_goes_on(
     number: signal.Signals, page: Path, capsys: pytest.CaptureFixture[str]
@@ -199,15 +213,32 @@ def test_rows_of_another_configuration_are_refused(
     refused = Fake()
     assert refused.main() == 2
     assert refused.main("--seeds", "2", steps=30) == 2
-    Path("docs/studies/fake/config.json").write_text("{")
+    Path("docs/studies/fake/config.json").unlink()
     assert refused.main("--seeds", "2") == 2
     assert refused.measured == []
     assert Path("docs/studies/fake/rows.csv").read_bytes() == written
     words = capsys.readouterr().err
-    assert "has rows with seeds 2; got 10. Name another --out" in words
-    assert "has rows with steps 20; got 30. Name another --out" in words
-    assert "(config.json: Expecting property name" in words
-    assert words.count("add --fresh to start over") == 3
+    assert "has rows with seeds 2; got 10: name another folder with --out" in words
+    assert "has rows with steps 20; got 30: name another folder with --out" in words
+    assert "has rows with stream None; got jdrop" in words
+    assert words.count("or add --fresh to start over") == 3
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+def test_the_folder_of_another_program_is_refused(
+    fresh: list[str], page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    for text, reason in (
+        ('{"command": "python -m examples.train --out out"}', "another program"),
+        ('{"seeds": 10}', "another program"),
+        ("{", "config.json: Expecting property name"),
+    ):
+        Path("out", "config.json").write_text(text)
+        assert Fake().main("--out", "out", *fresh) == 2
+        words = capsys.readouterr().err
+        assert reason in words and "name another folder with --out" in words
+        assert [path.read_text() for path in Path("out").iterdir()] == [text]
 
 
 def test_a_folder_that_cannot_be_written_to(
@@ -216,7 +247,7 @@ def test_a_folder_that_cannot_be_written_to(
     refused = Fake()
     assert refused.main("--out", str(page / "out")) == 2
     assert refused.measured == []
-    assert "cannot be used (Not a directory): name another --out" in (
+    assert "cannot be used (Not a directory): name another folder" in (
         capsys.readouterr().err
     )
 
