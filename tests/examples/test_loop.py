@@ -21,6 +21,10 @@ DIGIT = (8, 8, 1)
 MLP = {"rates": (0.5, 0.5), "input_rate": 0.2}
 CNN = {"rates": (0.25, 0.25), "channel_rates": (0.2, 0.2, 0.2)}
 both = pytest.mark.parametrize("models", [models_linen, models_nnx])
+# The same of both packages, at length.
+linen_and_slow_nnx = pytest.mark.parametrize(
+    "models", [models_linen, pytest.param(models_nnx, marks=pytest.mark.slow)]
+)
 
 
 def make(
@@ -222,7 +226,7 @@ def test_each_layer_drops_at_its_own_rate(models: ModuleType) -> None:
         assert bool((logits == 1.0).all()) == (options["rates"][1] == 1.0)
 
 
-@both
+@linen_and_slow_nnx
 @pytest.mark.parametrize(
     "norm", ["before", pytest.param("after", marks=pytest.mark.slow)]
 )
@@ -279,7 +283,7 @@ def test_an_epoch_takes_each_example_at_most_once_in_a_fresh_order() -> None:
 
 
 @both
-@pytest.mark.parametrize("name", ["MLP", "CNN"])
+@pytest.mark.parametrize("name", ["MLP", pytest.param("CNN", marks=pytest.mark.slow)])
 def test_micro_batches_draw_the_masks_of_the_batch(
     models: ModuleType, name: str
 ) -> None:
@@ -298,7 +302,7 @@ def test_micro_batches_draw_the_masks_of_the_batch(
     )
 
 
-@both
+@linen_and_slow_nnx
 def test_a_schedule_scales_every_rate(models: ModuleType) -> None:
     batch, key = digits(16), jax.random.key(1)
     step = jax.jit(loop.train_step)
@@ -313,7 +317,7 @@ def test_a_schedule_scales_every_rate(models: ModuleType) -> None:
     assert halved != loss(0.5, None)
 
 
-@both
+@linen_and_slow_nnx
 def test_samples_leave_batch_norm_at_rest(models: ModuleType) -> None:
     network = make(models, "CNN", **{**CNN, "channel_rates": 3 * (0.0,)}, norm="after")
     params, stats = jax.jit(network.init)(jax.random.key(0))
