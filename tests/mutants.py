@@ -47,6 +47,7 @@ DTYPE = CONTRACT + "test_dtype_stays_and_does_not_change_the_mask"
 MESH = "ops/test_mesh.py::test_the_same_without_a_word_between_devices"
 SHARD_MAP = "ops/test_shard_map.py::"
 MODULE = "flax/test_modules.py::test_module_equals_function_bit_for_bit"
+MODULE_PARTS = "flax/test_modules.py::test_micro_batches_are_parts_of_the_batch"
 LINEN = "flax/test_linen.py::test_key_comes_from_the_named_collection_or_from_params"
 NNX = "flax/test_nnx.py::test_module_draws_from_a_fork_of_the_stream_it_is_given"
 NNX_MODE = "flax/test_nnx.py::test_mode_of_the_call_comes_first"
@@ -636,8 +637,20 @@ BY_FILE = {
             "rate=self.rate",
             "flax/test_modules.py::test_module_shares_axes",
         ),
+        (
+            "linen module forgets the offset of a micro-batch",
+            "if offset is not None:",
+            "if False:",
+            MODULE_PARTS,
+        ),
     ],
     "nnx.py": [
+        (
+            "nnx module forgets the offset of a micro-batch",
+            "if offset is not None:",
+            "if False:",
+            MODULE_PARTS,
+        ),
         (
             "nnx module draws another key",
             "return rngs()",
