@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import pandas as pd
 
-from benchmarks import exact, ops, records, train_step
+from benchmarks import exact, ops, records, train_step, trainer
 from benchmarks.contestants import absent
 from benchmarks.table import Row, Settings, tidy
 from benchmarks.targets import contests, headline
@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[Callable[[Settings], Iterator[Row]], tuple[str, ...]]]
     "ops": (ops.run, ("warm", "fresh")),
     "calls": (ops.run, ("warm",)),
     "train_step": (train_step.run, ("warm",)),
+    "trainer": (trainer.run, ("warm",)),
     "growth": (ops.run, ("warm",)),
     "family": (exact.run_family, ("warm",)),
     "memory": (exact.run_memory, ("warm",)),

@@ -43,6 +43,24 @@ def compete(
       By name: `time`, seconds on the clock, and `ratio` of it; `cpu ratio`, that of the
       processor time of all threads.
     """
+    clock, busy = take_turns(entries, rounds, turn_seconds)
+    return {
+        name: {
+            "time": quartiles(clock[name]),
+            "ratio": quartiles(_ratios(clock[name], clock[reference])),
+            "cpu ratio": quartiles(_ratios(busy[name], busy[reference])),
+        }
+        for name in clock
+    }
+
+
+def take_turns(
+    entries: Sequence[Entry], rounds: int, turn_seconds: float
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """By name, the seconds a call of each turn, on the clock and of the processor.
+
+    The arguments are those of `compete`.
+    """
     calls = {entry.name: _calls(entry, turn_seconds) for entry in entries}
     clock: dict[str, list[float]] = {entry.name: [] for entry in entries}
     busy: dict[str, list[float]] = {entry.name: [] for entry in entries}
@@ -54,14 +72,7 @@ def compete(
             start = time.process_time()
             clock[name].append(run(calls[name]))
             busy[name].append((time.process_time() - start) / calls[name])
-    return {
-        name: {
-            "time": quartiles(clock[name]),
-            "ratio": quartiles(_ratios(clock[name], clock[reference])),
-            "cpu ratio": quartiles(_ratios(busy[name], busy[reference])),
-        }
-        for name in clock
-    }
+    return clock, busy
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:

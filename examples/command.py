@@ -68,6 +68,9 @@ class Interrupts:
             raise Stopped(f"interrupted by {name}", 128 + number)
         self.noted = number
         words = f"{self._name}: {name}: {self._held_back}; once more ends it at once\n"
+        if 2 in self._terminals:
+            # The cursor stands behind a bar.
+            words = f"\n{words}"
         # Not print: the signal may have come in the middle of another one.
         with contextlib.suppress(OSError):
             os.write(2, words.encode())

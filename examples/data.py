@@ -50,7 +50,7 @@ def load(
     name: str,
     *,
     train_size: int | None = None,
-    validation_size: int | None = None,
+    validation_size: int | None = 0,
     data_dir: str | None = None,
     download: bool = False,
     quiet: bool = False,

@@ -135,8 +135,9 @@ def network(name: str, shape: Shape, **options: Any) -> Network:
     """Makes a module for images of a shape, as the pure functions of the loop."""
 
     def split(model: nnx.Module) -> tuple[Tree, Tree]:
-        _, params, stats, _ = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+        _, *states = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+        params, stats, *_ = map(nnx.to_pure_dict, states)
+        return params, stats
 
     def make(key: jax.Array) -> nnx.Module:
         return globals()[name](shape, **options, rngs=nnx.Rngs(key))

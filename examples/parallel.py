@@ -1,5 +1,7 @@
 """Devices and processes: who they are, and what each of them holds."""
 
+import socket
+import time
 from typing import Any
 
 import jax
@@ -32,6 +34,8 @@ def connect(coordinator: str, processes: int | None, process: int | None) -> Non
             "--coordinator HOST:PORT needs --num-processes, and --process-id below it; "
             f"got {processes} and {process}. Pass 2 and 0 to the first of two"
         )
+    if given and process:
+        _wait_for(given)
     try:
         jax.distributed.initialize(
             given, processes, process, initialization_timeout=PATIENCE
@@ -42,6 +46,27 @@ def connect(coordinator: str, processes: int | None, process: int | None) -> Non
             f"--coordinator {coordinator}: {error}; start all processes within "
             f"{PATIENCE} seconds, or leave it out"
         ) from error
+
+
+def _wait_for(coordinator: str) -> None:
+    """Waits until process 0 listens: JAX kills a process that finds nobody."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise BadInput(
+            f"--coordinator is HOST:PORT; got {coordinator}. Pass localhost:9876"
+        )
+    limit = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > limit:
+                raise BadInput(
+                    f"--coordinator {coordinator}: nobody listens there ({error}); "
+                    f"start process 0 within {PATIENCE} seconds of the others"
+                ) from error
+            time.sleep(0.1)
 
 
 def make_mesh(devices: int | None, size: int) -> Mesh | None:

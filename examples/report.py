@@ -103,6 +103,8 @@ def claim(
     )
     out = directory or next(path for path in fresh if not path.exists())
     try:
+        # Checkpoints take no other names.
+        str(out).encode()
         out.mkdir(parents=True, exist_ok=True)
         held = [name for name in (*FILES, CHECKPOINTS) if (out / name).exists()]
         if held and not overwrite:

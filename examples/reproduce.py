@@ -169,7 +169,7 @@ def compare(trainer: Trainer, options: Sequence[str]) -> Iterator[Row]:
         again = trainer.run(f"{flax}-again", "--flax", flax)
         yield _row(f"{flax}, again", flax, first, again)
         resumed = trainer.run_killed(f"{flax}-resumed", "--flax", flax)
-        yield _row(f"{flax}, killed and resumed", flax, first, resumed)
+        yield _row(f"{flax}, resumed", flax, first, resumed)
     for count in (2, DEVICES):
         spread = trainer.run(f"{count}-devices", "--devices", str(count))
         results[f"{count} devices"] = spread

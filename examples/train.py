@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ from examples.command import Interrupts, Stopped
 from examples.data import BadInput
 
 if TYPE_CHECKING:
+    from examples.build import Run
     from examples.config import Config
+    from examples.training import Training
 
 MODULE = "examples.train"
 
@@ -66,15 +67,35 @@ def run(config: "Config", argv: Sequence[str], interrupts: Interrupts) -> None:
     about = command.provenance(MODULE, argv, reader)
     out = _claim(config, about)
     try:
-        training = Training(plan, config, out)
-        with report.progress(plan.steps, quiet=quiet) as show:
-            message, status = training.train(interrupts, show)
+        with interrupts.held_back("saving after these steps"):
+            training = Training(plan, config, out)
+            with report.progress(plan.steps, quiet=quiet) as show:
+                message, status = training.train(interrupts, show)
+            about["seconds"] = round(time.perf_counter() - started, 3)
+            problems = _publish(plan, config, training, out, ended=message, **about)
     except Stopped as stop:
         message, status = stop.args
-        if config.resume is None and parallel.leads():
+        metrics = out / "metrics.jsonl"
+        if parallel.leads() and not (config.resume or metrics.stat().st_size):
             # Nothing was learnt, so the directory is free for another run.
             report.vacate(out)
-        raise Stopped(f"{message} before the first evaluation", status) from None
+            raise Stopped(f"{message} before the first evaluation", status) from None
+        raise Stopped(f"{message}; --resume {out} goes on", status) from None
+    if status > 128:
+        message += f"; what was learnt is in {out}, and --resume {out} goes on"
+    if status or problems:
+        words = [message, *problems] if status else problems
+        raise Stopped("; ".join(words), status or 1)
+
+
+def _publish(
+    plan: "Run", config: "Config", training: "Training", out: Path, **about: Any
+) -> list[str]:
+    """Looks at the test set, writes and prints the results; returns what went wrong."""
+    import jax
+
+    from examples import loop, parallel, report
+
     params, stats = training.best
     best = training.state.replace(params=params, stats=stats)
     test = loop.evaluate(best, plan.on_devices(plan.splits.test))
@@ -85,7 +106,6 @@ def run(config: "Config", argv: Sequence[str], interrupts: Interrupts) -> None:
     summary = {
         **{name: value for name, value in row.items() if name in report.RESULTS},
         **loop.as_row({"test": test}),
-        "ended": message,
         "steps": steps,
         "best_step": row["step"],
         "params": sum(array.size for array in jax.tree.leaves(params)),
@@ -95,24 +115,15 @@ def run(config: "Config", argv: Sequence[str], interrupts: Interrupts) -> None:
         **{f"{name}_size": plan.splits.size(name) for name in splits},
         "batch_size": plan.batch_size,
         "devices": plan.method.mesh.size if plan.method.mesh else 1,
-        "processes": jax.process_count(),
+        "processes": parallel.count(),
         **_settings(config),
         **about,
-        "seconds": round(time.perf_counter() - started, 3),
         "out": str(out),
     }
-    problems: list[str] = []
-    if parallel.leads():
-        curves = partial(report.curves, training.history, _name(config, ", "))
-        problems = report.publish(out, summary, weights, curves, quiet=config.quiet)
-    if status > 128:
-        message = (
-            f"{signal.Signals(status - 128).name}: {message}; what was learnt is in "
-            f"{out}, and --resume {out} goes on"
-        )
-    if status or problems:
-        words = [message, *problems] if status else problems
-        raise Stopped("; ".join(words), status or 1)
+    if not parallel.leads():
+        return []
+    curves = partial(report.curves, training.history, _name(config, ", "))
+    return report.publish(out, summary, weights, curves, quiet=config.quiet)
 
 
 def _claim(config: "Config", about: dict[str, Any]) -> Path:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,14 +55,15 @@ class Training:
     ) -> tuple[str, int]:
         """Takes the steps that are left; returns why it ended, and the exit status.
 
-        A signal ends it after the steps under way, a second one at once; also a loss
-        that is not finite, and a disk that is full. What was saved stays.
+        A signal that is held back ends it after the steps under way, one that raises at
+        once; also a loss that is not finite, and a full disk. What was saved stays.
 
         Raises:
           Stopped: If a signal ended it before the first evaluation.
         """
-        run, written = self._run, b"".join(map(report.to_json, self.history))
-        if problem := report.write(self._metrics, written):
+        run, kept = self._run, b"".join(map(report.to_json, self.history))
+        # Of a run that was killed, there may be rows after its checkpoint.
+        if kept and (problem := report.write(self._metrics, kept)):
             return problem, 1
         evaluations = loop.fit(
             self.state,
@@ -73,7 +75,7 @@ class Training:
             batch_size=run.batch_size,
         )
         try:
-            with self._checkpoints, interrupts.held_back("saving after these steps"):
+            with self._checkpoints:
                 for state, row in evaluations:
                     self.state = state
                     self.history.append(row)
@@ -107,7 +109,8 @@ class Training:
         if not since:
             self.best = self.state.params, self.state.stats
         if number := parallel.largest(interrupts.noted):
-            return f"interrupted after step {steps}", 128 + number
+            name = signal.Signals(number).name
+            return f"interrupted by {name} after step {steps}", 128 + number
         if since == config.patience:
             return f"no lower validation loss for {since} evaluations", 0
         return "", 0

@@ -20,11 +20,14 @@ TEST_SIZE = 397
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 Values = Mapping[str, Any]
+Split = tuple[loop.Batch, loop.Batch]
 # What makes a network and an optimiser of settings, which may be traced.
 Maker = Callable[..., tuple[Network, optax.GradientTransformation]]
+# What measures a state, given training and test set and a key: arrays by name.
+Look = Callable[[loop.State, Split, jax.Array], dict[str, jax.Array]]
 
 
-def digits(train_size: int) -> tuple[loop.Batch, loop.Batch]:
+def digits(train_size: int) -> Split:
     """Training and test digits, in JAX; a smaller training set is part of a larger."""
     train, test = data.digits(train_size, TEST_SIZE)
     return loop.Batch(*map(jnp.asarray, train)), loop.Batch(*map(jnp.asarray, test))
@@ -63,15 +66,23 @@ def network(model: nn.Module, shape: tuple[int, ...] = (8, 8, 1)) -> Network:
     return Network(init, train, predict, sample)
 
 
+def losses(state: loop.State, split: Split, _: jax.Array) -> dict[str, jax.Array]:
+    """`METRICS` of a state, without dropout."""
+    values = [value for part in split for value in loop.evaluate(state, part)]
+    return dict(zip(METRICS, values, strict=True))
+
+
 def learn(
     make: Maker,
     setting: Mapping[str, Any],
-    split: tuple[loop.Batch, loop.Batch],
+    split: Split,
     seeds: jax.Array,
     *,
     steps: int,
     every: int,
     batch_size: int = 32,
+    look: Look = losses,
+    start: bool = False,
 ) -> Values:
     """Trains all seeds at once, and evaluates training and test set every so often.
 
@@ -83,19 +94,22 @@ def learn(
       steps: Of training.
       every: Steps between evaluations; divides `steps`.
       batch_size: Of a step.
+      look: What an evaluation measures. Defined once, as `make`.
+      start: Whether there is an evaluation before the first step too.
 
     Returns:
-      `METRICS`, each (seeds, evaluations), and "step".
+      What was measured, by default `METRICS`: each (seeds, evaluations); and "step".
     """
     setting = {name: jnp.float32(value) for name, value in setting.items()}
-    _, values = _learn(make, setting, split, seeds, steps, every, batch_size)
-    return {**values, "step": np.arange(every, steps + 1, every)}
+    budget = steps, every, batch_size
+    _, values = _learn(make, setting, split, seeds, *budget, look, start)
+    return {**values, "step": np.arange(0 if start else every, steps + 1, every)}
 
 
 def trained(
     make: Maker,
     setting: Mapping[str, Any],
-    split: tuple[loop.Batch, loop.Batch],
+    split: Split,
     seeds: jax.Array,
     *,
     steps: int,
@@ -106,33 +120,41 @@ def trained(
     The arguments are those of `learn`; the arrays have the seeds as first axis.
     """
     setting = {name: jnp.float32(value) for name, value in setting.items()}
-    return _learn(make, setting, split, seeds, steps, steps, batch_size)[0]
+    budget = steps, steps, batch_size
+    return _learn(make, setting, split, seeds, *budget, losses, False)[0]
 
 
-@partial(jax.jit, static_argnames=("make", "steps", "every", "batch_size"))
+@partial(
+    jax.jit, static_argnames=("make", "steps", "every", "batch_size", "look", "start")
+)
 def _learn(
     make: Maker,
     setting: Mapping[str, jax.Array],
-    split: tuple[loop.Batch, loop.Batch],
+    split: Split,
     seeds: jax.Array,
     steps: int,
     every: int,
     batch_size: int,
+    look: Look,
+    start: bool,
 ) -> Any:
-    train, test = split
     method = loop.Method(*make(**setting))
 
     def one(seed: jax.Array) -> Any:
         key = jax.random.key(seed)
         state = loop.create_state(method, key_for(key, "weights"))
-        training_key = key_for(key, "training")
+        training_key, look_key = key_for(key, "training"), key_for(key, "look")
+        first = [look(state, split, look_key)] if start else []
 
         def part(state: loop.State, _: None) -> tuple[loop.State, dict[str, jax.Array]]:
-            state, _ = loop.train_steps(state, train, training_key, every, batch_size)
-            metrics = *loop.evaluate(state, train), *loop.evaluate(state, test)
-            return state, dict(zip(METRICS, metrics, strict=True))
+            state, _ = loop.train_steps(
+                state, split[0], training_key, every, batch_size
+            )
+            return state, look(state, split, look_key)
 
         state, values = lax.scan(part, state, length=steps // every)
+        for seen in first:
+            values = {n: jnp.concatenate([seen[n][None], values[n]]) for n in values}
         return (state.params, state.stats), values
 
     return jax.vmap(one)(seeds)

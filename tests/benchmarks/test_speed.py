@@ -1,10 +1,13 @@
 """The benchmark of speed: plan, rows, verdicts, page, figures, and a tiny run."""
 
+import functools
 import json
+import math
 import os
 import subprocess
 import sys
 
+import jax
 import pandas as pd
 import pytest
 
@@ -16,6 +19,7 @@ from benchmarks import (
     records,
     speed,
     train_step,
+    trainer,
 )
 from benchmarks.contestants import FLAX, FLOOR, JDROP
 from benchmarks.family import BY_HAND
@@ -23,6 +27,7 @@ from benchmarks.ops import Case
 from benchmarks.records import read, read_sources, save
 from benchmarks.table import quartile_rows, row, tidy
 from benchmarks.targets import contests, family, headline, targets
+from examples import loop
 
 PHILOX = "flax.linen, philox4x32"
 HARDWARE = {"processor": "A Machine", "cores": 2, "backend": "cpu", "device": "cpu"}
@@ -175,6 +180,8 @@ FAMILY = {"drop_connect": (2, 32, 8), "plain_attention": (1, 8, 2, 4)}
 @pytest.fixture
 def tiny(monkeypatch):
     """The benchmark of next to nothing, without the libraries that take long."""
+    # The first time, tyro and SciPy use torch where `sys.modules` names it.
+    trainer.build(trainer.parse([]))
     for library in ("torch", "timm", "haiku", "equinox"):
         monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(contestants, "KEYS", ("threefry2x32",))
@@ -260,3 +267,20 @@ def test_the_command_measures_in_processes_of_their_own(tmp_path):
     line = json.loads(done.stdout.splitlines()[-1])
     assert line["failed"] == []
     assert set(read(speed.Path(line["results"])).section) == {"program"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", trainer.CASES)
+def test_pytorch_trains_the_network_of_the_trainer(case):
+    torch = pytest.importorskip("torch")
+    config = trainer.parse(trainer.CASES[case])
+    make = trainer._mlp if config.model == "mlp" else trainer._cnn
+    rates = (config.input_rate, *config.rate)[config.model != "mlp" :]
+    network = make(torch.nn, *rates)
+    create = functools.partial(loop.create_state, trainer.build(config).method)
+    params = jax.tree.leaves(jax.eval_shape(create, jax.random.key(0)).params)
+    assert sorted(math.prod(array.shape) for array in params) == sorted(
+        array.numel() for array in network.parameters()
+    )
+    found = [layer.p for layer in network if isinstance(layer, torch.nn.Dropout)]
+    assert found == list(rates)

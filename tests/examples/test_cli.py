@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples import config, loop, report, train
+from examples import build, command, config, loop, report
 from examples.data import BadInput
 from examples.train import main
 
@@ -36,8 +36,10 @@ pytestmark = pytest.mark.usefixtures("trainer")
 ROOT = Path(__file__).parents[2]
 # Two evaluations, of one compiled program for every test that asks for no other.
 SHORT = "--train-size 64 --batch-size 32 --steps 4 --eval-every 2".split()
+SHORT += ["--devices", "1"]
 PNG = b"\x89PNG\r\n\x1a\n"
 DEADLINE = 120
+LEFT = {*report.FILES, report.CHECKPOINTS}
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
@@ -50,14 +52,14 @@ def summary_of(directory: Path) -> dict[str, Any]:
     return loaded
 
 
-def command(*arguments: str) -> list[str]:
+def trainer_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "examples.train", *arguments]
 
 
 def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the trainer to its end, or kills it."""
     return subprocess.run(
-        command(*arguments),
+        trainer_command(*arguments),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -85,7 +87,7 @@ def test_a_short_run(
     *words, last = output.out.splitlines()
     summary = json.loads(last)
     # Where standard error is no terminal, lines stand in for the bar.
-    assert re.search(r"^step 4/4 train loss .* test loss .* %$", output.err, re.M)
+    assert re.search(r"^step 4/4 train loss .* validation loss .* %$", output.err, re.M)
     assert (summary["steps"], summary["ended"]) == (4, "complete")
     assert 0 <= summary["test_accuracy"] <= 1
     assert 0 < summary["test_loss"] < 20
@@ -97,9 +99,12 @@ def test_a_short_run(
         assert summary["channel_rate"] == [0.2, 0.2, 0.2]
     assert any(f"{summary['params']:,}" in line for line in words)
     assert [row["step"] for row in rows(tmp_path)] == [2, 4]
-    assert rows(tmp_path)[-1]["test_loss"] == summary["test_loss"]
+    assert rows(tmp_path)[-1]["validation_loss"] == summary["validation_loss"]
+    # The test set is looked at once, at the end.
+    assert not any("test_loss" in row for row in rows(tmp_path))
     assert summary_of(tmp_path) == summary
-    assert {path.name for path in tmp_path.iterdir()} == set(report.FILES)
+    assert {path.name for path in tmp_path.iterdir()} == LEFT
+    assert json.loads((tmp_path / "config.json").read_text())["versions"]["jax"]
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
     weights = (tmp_path / "params.npz").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == summary["params_sha256"]
@@ -124,18 +129,17 @@ def test_the_summary_says_what_ran(
 
 
 def test_the_same_seed_gives_the_same_parameters_in_another_process(
-    tmp_path: Path, cache_home: str
+    tmp_path: Path, cache_home: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hashes = []
-    for run in ("first", "second"):
-        done = in_a_process(*SHORT, "--quiet", "--out", str(tmp_path / run))
-        assert done.returncode == 0, done.stderr
-        # Quiet: the line of JSON, and nothing else anywhere.
-        assert done.stderr == ""
-        [line] = done.stdout.splitlines()
-        hashes.append(json.loads(line)["params_sha256"])
-    assert hashes[0] == hashes[1]
-    # The second one read what the first one compiled.
+    assert main([*SHORT, "--quiet", "--out", str(tmp_path / "first")]) == 0
+    [first] = capsys.readouterr().out.splitlines()
+    done = in_a_process(*SHORT, "--quiet", "--out", str(tmp_path / "second"))
+    assert done.returncode == 0, done.stderr
+    # Quiet: the line of JSON, and nothing else anywhere.
+    assert done.stderr == ""
+    [second] = done.stdout.splitlines()
+    assert json.loads(second)["params_sha256"] == json.loads(first)["params_sha256"]
+    # What it compiled is kept for the next one.
     assert list(Path(cache_home, "jdrop").iterdir())
 
 
@@ -147,7 +151,7 @@ def test_a_cache_that_cannot_be_written_to(
     with warnings.catch_warnings():
         # As in the trainer's own process.
         warnings.simplefilter("default")
-        train._use_compilation_cache()
+        command.use_compilation_cache()
         assert jax.jit(lambda x: x + 1)(jnp.float32(1)) == 2
     assert capfd.readouterr() == ("", "")
 
@@ -215,6 +219,28 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
             ["--batch-size", "at most the 10", "got 11"],
         ),
         (["--epoch", "3"], ["--epoch"]),
+        (["--units", "0"], ["--units", "1 or more", "got 0"]),
+        (["--units", "9", "9", "9", "--rates", "0.1", "0.1"], ["or 3", "got 2"]),
+        (["--model", "cnn", "--units", "9"], ["--units is for --model mlp"]),
+        (["--dtype", "float16"], ["--dtype", "bfloat16"]),
+        (["--rate-schedule", "linear"], ["--rate-schedule", "curriculum"]),
+        (["--clip-norm", "0"], ["--clip-norm", "positive", "got 0"]),
+        (["--max-norm", "nan"], ["--max-norm", "positive", "got nan"]),
+        (
+            ["--accumulate", "3", "--batch-size", "32"],
+            ["--accumulate divides a batch of 32", "got 3"],
+        ),
+        (["--validation-size", "1197"], ["--validation-size is at most 1196"]),
+        (["--patience", "2", "--validation-size", "0"], ["--patience needs"]),
+        (["--patience", "2", "--train-size", "1197"], ["--patience needs", "1197"]),
+        (["--checkpoint-every", "0"], ["--checkpoint-every", "got 0"]),
+        (["--devices", "9"], ["--devices is at most 8", "got 9", "Leave it out"]),
+        (["--devices", "5"], ["a divisor of the 32", "got 5"]),
+        (
+            ["--coordinator", "localhost:1", "--num-processes", "2"],
+            ["--process-id below it", "got 2 and None"],
+        ),
+        (["--resume", "nowhere"], ["nowhere holds no run", "config.json"]),
         (["--variant", "relu"], ["--variant is for --model alpha_mlp"]),
         (["--channel-rate"], ["--channel-rate is for --model cnn"]),
         (["--batch-norm"], ["--batch-norm is for --model cnn"]),
@@ -231,7 +257,8 @@ def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
             ["--data-dir is for --dataset mnist or fashion_mnist or"],
         ),
         (["--download"], ["--download is for --dataset mnist or fashion_mnist or"]),
-        (["--out", "\ud800"], ["--out", r"\ud800", "cannot be written to"]),
+        # What Python makes of a byte that is not UTF-8 on the command line.
+        (["--out", "a\udcff"], ["--out", r"a\udcff", "cannot be written to"]),
         (
             ["--dataset", "mnist", "--data-dir", "\ud800"],
             [r"\ud800", "--dataset digits"],
@@ -277,15 +304,18 @@ def test_a_run_is_not_overwritten_unasked(
 def test_a_run_is_overwritten_when_asked_to(tmp_path: Path) -> None:
     for name in (*report.FILES, "notes.txt"):
         (tmp_path / name).write_text("before")
-    assert report.claim(tmp_path, "mlp", overwrite=True) == tmp_path
+    (tmp_path / report.CHECKPOINTS / "7").mkdir(parents=True)
+    assert report.claim(tmp_path, "mlp", b"{}", overwrite=True) == tmp_path
     assert rows(tmp_path) == []
-    assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "notes.txt"}
+    assert (tmp_path / "config.json").read_bytes() == b"{}"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"metrics.jsonl", "config.json", "notes.txt"}
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
-    report.claim(tmp_path, "mlp", overwrite=False)
+    report.claim(tmp_path, "mlp", b"", overwrite=False)
     with pytest.raises(BadInput, match="already holds a run"):
-        report.claim(tmp_path, "mlp", overwrite=False)
+        report.claim(tmp_path, "mlp", b"", overwrite=False)
 
 
 def test_the_default_directory_is_a_new_one(
@@ -293,18 +323,8 @@ def test_the_default_directory_is_a_new_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda form: "now")
-    taken = [report.claim(None, "mlp", overwrite=False) for _ in range(3)]
+    taken = [report.claim(None, "mlp", b"", overwrite=False) for _ in range(3)]
     assert taken == [Path("runs", f"mlp-now{end}") for end in ("", "-2", "-3")]
-
-
-def test_a_path_that_is_no_text(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # What Python makes of a byte that is not UTF-8 on the command line.
-    out = tmp_path / "run\udcff"
-    assert main([*SHORT, "--out", str(out)]) == 0
-    assert r"run\udcff: metrics.jsonl" in capsys.readouterr().out
-    assert summary_of(out)["out"] == str(out)
 
 
 def test_bad_input_in_a_process() -> None:
@@ -339,21 +359,23 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 ) -> None:
     fit = loop.fit
 
-    def diverging(*arguments: Any) -> Iterator[Any]:
-        for state, row in fit(*arguments):
+    def diverging(*arguments: Any, **budget: Any) -> Iterator[Any]:
+        for state, row in fit(*arguments, **budget):
             yield state, {**row, "train_loss": math.nan}
 
     monkeypatch.setattr(loop, "fit", diverging)
     assert main([*SHORT, "--out", str(tmp_path), "--quiet"]) == 1
     output = capsys.readouterr()
     [line] = output.err.splitlines()
-    assert "nan after step 2: lower --learning-rate, now 0.003" in line
+    assert "nan after step 2 of 4: lower --learning-rate, now 0.003" in line
     # Strict JSON has no NaN.
     assert rows(tmp_path)[0]["train_loss"] is None
     assert json.loads(output.out)["ended"].startswith("the loss is nan")
 
 
-@pytest.mark.parametrize("name", report.FILES)
+@pytest.mark.parametrize(
+    "name", [name for name in report.FILES if "config" not in name]
+)
 def test_a_file_that_cannot_be_written(
     name: str,
     tmp_path: Path,
@@ -386,7 +408,7 @@ def test_a_file_that_cannot_be_written(
     # The line is printed, and every other file is there, and whole.
     assert json.loads(output.out)["steps"] == (2 if name == report.FILES[0] else 4)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left | {name} == set(report.FILES)
+    assert left | {name} == LEFT - ({report.CHECKPOINTS} - left)
 
 
 def test_a_file_appears_whole_or_not_at_all(
@@ -403,24 +425,24 @@ def test_a_file_appears_whole_or_not_at_all(
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("evaluations", [0, 1])
-def test_a_signal_ends_a_run_with_what_was_learnt(
+def test_a_signal_ends_a_run_after_the_steps_under_way(
     number: signal.Signals,
     status: int,
-    evaluations: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     fit, before = loop.fit, signal.getsignal(number)
 
-    def interrupted(*arguments: Any) -> Iterator[Any]:
-        for i, result in enumerate(fit(*arguments)):
-            if i == evaluations:
-                signal.raise_signal(number)
-            yield result
+    def interrupted(*arguments: Any, **budget: Any) -> Iterator[Any]:
+        signal.raise_signal(number)
+        yield from fit(*arguments, **budget)
 
     monkeypatch.setattr(loop, "fit", interrupted)
     arguments = [*SHORT, "--quiet", "--out", str(tmp_path)]
@@ -431,18 +453,48 @@ def test_a_signal_ends_a_run_with_what_was_learnt(
         assert signal.getsignal(number) is signal.SIG_DFL
     finally:
         signal.signal(number, before)
-    output = capsys.readouterr()
-    assert f"interrupted by {number.name}" in output.err
-    if evaluations == 0:
-        assert not list(tmp_path.iterdir())
-        assert "before the first evaluation" in output.err
-        assert output.out == ""
-        return
-    assert f"after step 2 of 4; what was learnt is in {tmp_path}" in output.err
-    assert len(rows(tmp_path)) == evaluations
+    output = capfd.readouterr()
+    noted, ended = output.err.splitlines()
+    assert noted == (
+        f"train: {number.name}: saving after these steps; once more ends it at once"
+    )
+    assert f"interrupted by {number.name} after step 2 of 4" in ended
+    assert f"what was learnt is in {tmp_path}, and --resume {tmp_path} goes on" in ended
+    assert len(rows(tmp_path)) == 1
     summary = json.loads(output.out)
-    assert (summary["steps"], summary["ended"]) == (2, f"interrupted by {number.name}")
-    assert {path.name for path in tmp_path.iterdir()} == set(report.FILES)
+    assert summary["steps"] == 2
+    assert summary["ended"] == f"interrupted by {number.name} after step 2 of 4"
+    assert {path.name for path in tmp_path.iterdir()} == LEFT
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+
+
+@pytest.mark.parametrize("evaluations", [0, 1])
+def test_a_second_signal_ends_a_run_at_once(
+    evaluations: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit = loop.fit
+
+    def interrupted(*arguments: Any, **budget: Any) -> Iterator[Any]:
+        results = fit(*arguments, **budget)
+        for _ in range(evaluations):
+            yield next(results)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        yield from results
+
+    monkeypatch.setattr(loop, "fit", interrupted)
+    assert main([*SHORT, "--quiet", "--out", str(tmp_path)]) == 143
+    output = capsys.readouterr()
+    if evaluations:
+        assert "interrupted by SIGTERM; what was learnt is in" in output.err
+        assert json.loads(output.out)["steps"] == 2
+    else:
+        assert "interrupted by SIGTERM before the first evaluation" in output.err
+        assert output.out == ""
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_that_is_ignored_stays_ignored(
@@ -451,12 +503,12 @@ def test_a_signal_that_is_ignored_stays_ignored(
     # As nohup does.
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr(
-            report, "claim", lambda *_, **__: signal.raise_signal(signal.SIGHUP)
-        )
-        monkeypatch.setattr(
-            loop, "make_optimizer", lambda *_: pytest.skip("came so far")
-        )
+
+        def load(*_: Any, **__: Any) -> None:
+            signal.raise_signal(signal.SIGHUP)
+            pytest.skip("came so far")
+
+        monkeypatch.setattr(build.data, "load", load)
         with pytest.raises(pytest.skip.Exception):
             main(["--quiet"])
     finally:
@@ -471,7 +523,7 @@ def on_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], in
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            command(*arguments),
+            trainer_command(*arguments),
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=terminal,
@@ -510,7 +562,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     with on_a_terminal(*budget, "--out", str(tmp_path)) as (process, screen):
         # The bar is there before anything is compiled.
         shown = read(screen, r"step 0/1000000 ━+ compiling", deadline)
-        shown += read(screen, r"step [1-9]\d*/1000000 .*test loss \d", deadline)
+        shown += read(screen, r"step [1-9]\d*/1000000 .*validation loss \d", deadline)
         process.send_signal(signal.SIGINT)
         shown += read(screen, None, deadline)
         assert process.wait(timeout=DEADLINE) == 130
@@ -518,9 +570,10 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     *lines, last = re.split(r"[\r\n]+", shown.strip())
     assert max(map(len, lines)) <= 80
     done = summary_of(tmp_path)["steps"]
-    # The line of an evaluation may just have been written when the signal came.
-    assert len(rows(tmp_path)) - done // 200 in (0, 1)
-    assert f"interrupted by SIGINT after step {done} of 1000000" in last
+    assert len(rows(tmp_path)) == done // 200
+    assert f"interrupted by SIGINT after step {done} of 1000000" in " ".join(
+        lines[-9:] + [last]
+    )
 
 
 def test_help_says_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
@@ -587,9 +640,9 @@ def test_a_dry_run_shows_the_network_of_the_textbooks(
 
 @pytest.mark.parametrize("size", [64, 200, 1197])
 def test_the_budget_is_steps_whatever_the_size_of_the_data(size: int) -> None:
-    steps, every, batch_size = train._budget(config.parse([]), size)
+    steps, every, batch_size = build._budget(config.parse([]), size)
     assert (steps, every, batch_size) == (3700, 37, 32)
-    steps, every, _ = train._budget(config.parse(["--epochs", "3"]), size)
+    steps, every, _ = build._budget(config.parse(["--epochs", "3"]), size)
     assert (steps, every) == (3 * (size // 32), size // 32)
 
 

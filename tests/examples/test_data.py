@@ -98,7 +98,7 @@ def sorted_rows(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def test_the_digits_are_split_once_and_for_all() -> None:
-    train, test, classes = data.load("digits")
+    train, _, test, classes = data.load("digits")
     assert train.images.shape == (1197, 8, 8, 1)
     assert test.images.shape == (600, 8, 8, 1)
     assert classes == 10
@@ -128,14 +128,14 @@ def test_every_prefix_is_stratified(size: int) -> None:
 
 
 def test_a_smaller_training_set_is_part_of_a_larger_one() -> None:
-    small, small_test, _ = data.load("digits", train_size=50)
-    large, large_test, _ = data.load("digits")
+    small, _, small_test, _ = data.load("digits", train_size=50)
+    large, _, large_test, _ = data.load("digits")
     np.testing.assert_array_equal(small.labels, large.labels[:50])
     np.testing.assert_array_equal(small_test.labels, large_test.labels)
 
 
 def test_images_are_standardised_by_the_training_set() -> None:
-    train, test, _ = data.load("digits", train_size=300)
+    train, _, test, _ = data.load("digits", train_size=300)
     # The mean of 19200 float32 numbers near 1 is known to 1e-6 or so.
     assert train.images.mean() == pytest.approx(0, abs=1e-5)
     assert train.images.std() == pytest.approx(1, abs=1e-5)
@@ -147,6 +147,33 @@ def test_images_are_standardised_by_the_training_set() -> None:
 def test_a_training_set_that_is_too_large_is_refused() -> None:
     with pytest.raises(BadInput, match="--train-size is at most 1197.*got 1198"):
         data.load("digits", train_size=1198)
+
+
+def test_validation_examples_are_held_out_whatever_the_training_size() -> None:
+    whole = data.load("digits")
+    splits = data.load("digits", train_size=100, validation_size=200)
+    assert splits.validation is not None
+    assert splits.classes == 10
+    np.testing.assert_array_equal(splits.train.labels, whole.train.labels[:100])
+    np.testing.assert_array_equal(splits.validation.labels, whole.train.labels[-200:])
+    np.testing.assert_array_equal(splits.test.labels, whole.test.labels)
+    # A sixth, or what is left.
+    sizes = {None: 199, 1100: 97, 1197: 0}
+    for train_size, size in sizes.items():
+        splits = data.load("digits", train_size=train_size, validation_size=None)
+        assert splits.size("validation") == size
+        assert splits.size("train") == (train_size or 998)
+    with pytest.raises(BadInput, match="--train-size is at most 997.*with 200 held"):
+        data.load("digits", train_size=998, validation_size=200)
+    with pytest.raises(BadInput, match="--validation-size is at most 1196.*got 1197"):
+        data.load("digits", validation_size=1197)
+
+
+def test_the_digits_of_the_studies_are_a_split_of_their_own() -> None:
+    train, test = data.digits(1400, 397)
+    assert (len(train.labels), len(test.labels)) == (1400, 397)
+    np.testing.assert_array_equal(test.labels, data.load("digits").test.labels[-397:])
+    assert train.images.std() == pytest.approx(1, abs=1e-5)
 
 
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +193,7 @@ def test_tfds_reads_what_it_prepared(prepared: Path) -> None:
 
 
 def test_a_data_set_is_stratified_and_standardised(prepared: Path) -> None:
-    train, test, _ = data.load("mnist", data_dir=str(prepared), train_size=20)
+    train, _, test, _ = data.load("mnist", data_dir=str(prepared), train_size=20)
     assert train.images.shape == (20, 28, 28, 1)
     assert test.images.shape == (TEST, 28, 28, 1)
     # The digits come nearly as 0 to 9 again and again.
@@ -188,7 +215,7 @@ def test_real_names_and_shapes(
     # mock_data fakes the reading, and makes preparing do nothing.
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", lambda self: True)
     with tfds.testing.mock_data(num_examples=40):
-        train, test, classes = data.load(name, data_dir=str(tmp_path))
+        train, _, test, classes = data.load(name, data_dir=str(tmp_path))
     assert train.images.shape == test.images.shape == (40, *shape)
     assert classes == 10
     assert set(train.labels) <= set(range(10))

@@ -131,6 +131,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cpuinfo": "py-cpuinfo",
     "haiku": "dm-haiku",
+    "orbax": "orbax-checkpoint",
     "sklearn": "scikit-learn",
     "tensorflow": "tensorflow-cpu",
 }
