@@ -254,4 +254,4 @@ def summary(rows: pd.DataFrame, varied: str, value: float) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(study.main("rates", cells, show, settings=SETTINGS, seeds=5))
+    sys.exit(study.main("rates", cells, show, settings=SETTINGS, seeds=8))
