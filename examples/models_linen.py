@@ -106,7 +106,15 @@ class CNN(nn.Module):
 
 def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
     """Makes a module for images of a shape, as the pure functions of the loop."""
-    model = globals()[name](**fields)
+    return as_network(globals()[name](**fields), shape)
+
+
+def as_network(model: nn.Module, shape: tuple[int, ...]) -> Network:
+    """A module that is called with images and `training`, as functions of the loop.
+
+    It takes an `offset` if one is to be given, and has a field `frozen` if there is
+    BatchNorm in it. Its rates, which may be traced, are fields so named.
+    """
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
         variables = model.init(key, jnp.zeros((1, *shape)), training=False)
@@ -124,6 +132,9 @@ def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
             }
         )
 
+    def of_part(offset: Offset) -> dict[str, Any]:
+        return {} if offset is None else {"offset": offset}
+
     def train(
         params: Tree,
         stats: Tree,
@@ -136,9 +147,9 @@ def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
             {"params": params, "batch_stats": stats},
             images,
             training=True,
-            offset=offset,
             rngs={"dropout": key},
             mutable="batch_stats",
+            **of_part(offset),
         )
         return logits, updates.get("batch_stats", {})
 
@@ -150,7 +161,12 @@ def network(name: str, shape: tuple[int, ...], **fields: Any) -> Network:
         params: Tree, stats: Tree, images: jax.Array, key: jax.Array, offset: Offset
     ) -> jax.Array:
         sampled = model.clone(frozen=True) if hasattr(model, "frozen") else model
-        variables, rngs = {"params": params, "batch_stats": stats}, {"dropout": key}
-        return sampled.apply(variables, images, training=True, offset=offset, rngs=rngs)
+        return sampled.apply(
+            {"params": params, "batch_stats": stats},
+            images,
+            training=True,
+            rngs={"dropout": key},
+            **of_part(offset),
+        )
 
     return Network(init, train, predict, sample)

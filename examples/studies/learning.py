@@ -12,7 +12,8 @@ import optax
 from jax import lax
 
 from examples import data, loop
-from examples.loop import Network, Tree
+from examples.loop import Network
+from examples.models_linen import as_network
 from jdrop import key_for
 
 # Held out of the 1797 digits, so that 1400 are left for training.
@@ -34,36 +35,8 @@ def digits(train_size: int) -> Split:
 
 
 def network(model: nn.Module, shape: tuple[int, ...] = (8, 8, 1)) -> Network:
-    """A module that is called with images and `training`, as functions of the loop.
-
-    Its fields, as rates, may be traced. It takes whole batches, at its own rates, and
-    is sampled from if it has no BatchNorm.
-    """
-
-    def init(key: jax.Array) -> tuple[Tree, Tree]:
-        variables = model.init(key, jnp.zeros((1, *shape)), training=False)
-        return variables["params"], variables.get("batch_stats", {})
-
-    def apply(params: Tree, stats: Tree, *args: Any, **options: Any) -> Any:
-        return model.apply({"params": params, "batch_stats": stats}, *args, **options)
-
-    def train(
-        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, **_: None
-    ) -> tuple[jax.Array, Tree]:
-        logits, updates = apply(
-            params, stats, images, True, rngs={"dropout": key}, mutable="batch_stats"
-        )
-        return logits, updates.get("batch_stats", {})
-
-    def predict(params: Tree, stats: Tree, images: jax.Array) -> Any:
-        return apply(params, stats, images, False)
-
-    def sample(
-        params: Tree, stats: Tree, images: jax.Array, key: jax.Array, _: None
-    ) -> Any:
-        return apply(params, stats, images, True, rngs={"dropout": key})
-
-    return Network(init, train, predict, sample)
+    """A module as functions of the loop; its images are digits, if nothing is said."""
+    return as_network(model, shape)
 
 
 def losses(state: loop.State, split: Split, _: jax.Array) -> dict[str, jax.Array]:
