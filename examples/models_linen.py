@@ -132,8 +132,19 @@ def as_network(model: nn.Module, shape: tuple[int, ...]) -> Network:
             }
         )
 
-    def of_part(offset: Offset) -> dict[str, Any]:
-        return {} if offset is None else {"offset": offset}
+    def dropping(
+        model: nn.Module,
+        params: Tree,
+        stats: Tree,
+        images: jax.Array,
+        key: jax.Array,
+        offset: Offset,
+        **options: Any,
+    ) -> Any:
+        if offset is not None:
+            options["offset"] = offset
+        variables, rngs = {"params": params, "batch_stats": stats}, {"dropout": key}
+        return model.apply(variables, images, training=True, rngs=rngs, **options)
 
     def train(
         params: Tree,
@@ -143,30 +154,18 @@ def as_network(model: nn.Module, shape: tuple[int, ...]) -> Network:
         offset: Offset = None,
         scale: jax.Array | None = None,
     ) -> tuple[jax.Array, Tree]:
-        logits, updates = scaled(scale).apply(
-            {"params": params, "batch_stats": stats},
-            images,
-            training=True,
-            rngs={"dropout": key},
-            mutable="batch_stats",
-            **of_part(offset),
-        )
+        given = params, stats, images, key, offset
+        logits, updates = dropping(scaled(scale), *given, mutable="batch_stats")
         return logits, updates.get("batch_stats", {})
 
-    def predict(params: Tree, stats: Tree, images: jax.Array) -> jax.Array:
+    def predict(params: Tree, stats: Tree, images: jax.Array) -> Any:
         variables = {"params": params, "batch_stats": stats}
         return model.apply(variables, images, training=False)
 
     def sample(
         params: Tree, stats: Tree, images: jax.Array, key: jax.Array, offset: Offset
     ) -> jax.Array:
-        sampled = model.clone(frozen=True) if hasattr(model, "frozen") else model
-        return sampled.apply(
-            {"params": params, "batch_stats": stats},
-            images,
-            training=True,
-            rngs={"dropout": key},
-            **of_part(offset),
-        )
+        resting = model.clone(frozen=True) if hasattr(model, "frozen") else model
+        return dropping(resting, params, stats, images, key, offset)
 
     return Network(init, train, predict, sample)
