@@ -61,10 +61,11 @@ class Training:
         Raises:
           Stopped: If a signal ended it before the first evaluation.
         """
-        run, kept = self._run, b"".join(map(report.to_json, self.history))
-        # Of a run that was killed, there may be rows after its checkpoint.
-        if kept and (problem := report.write(self._metrics, kept)):
-            return problem, 1
+        run = self._run
+        if self._config.resume is not None:
+            # A run that was killed may have left rows after its checkpoint.
+            if problem := self._write(self.history, append=False):
+                return problem, 1
         evaluations = loop.fit(
             self.state,
             run.on_devices(run.splits.train),
@@ -98,22 +99,30 @@ class Training:
     def _judged(self, row: report.Row, interrupts: Interrupts) -> tuple[str, int]:
         """Keeps an evaluation; a message if the run is to end, and the exit status."""
         config, steps = self._config, f"{row['step']:.0f} of {self._run.steps}"
-        if problem := report.write(self._metrics, report.to_json(row), append=True):
+        if problem := self._write([row], append=True):
             return problem, 1
+        since = self._since_best()
+        if not since:
+            self.best = self.state.params, self.state.stats
         if not math.isfinite(row["train_loss"]):
             return (
                 f"the loss is {row['train_loss']} after step {steps}: lower "
                 f"--learning-rate, now {config.learning_rate:g}"
             ), 1
-        since = self._since_best()
-        if not since:
-            self.best = self.state.params, self.state.stats
         if number := parallel.largest(interrupts.noted):
             name = signal.Signals(number).name
             return f"interrupted by {name} after step {steps}", 128 + number
         if since == config.patience:
             return f"no lower validation loss for {since} evaluations", 0
         return "", 0
+
+    def _write(self, rows: list[report.Row], *, append: bool) -> str:
+        """Writes metrics, in one process; what went wrong, in all."""
+        problem, content = "", b"".join(map(report.to_json, rows))
+        if parallel.leads():
+            problem = report.write(self._metrics, content, append=append)
+        failed = parallel.largest(bool(problem))
+        return problem or failed * f"process 0 could not write {self._metrics}"
 
     def best_row(self) -> report.Row:
         """The evaluation of what is best."""

@@ -100,6 +100,9 @@ def test_two_processes_are_two_devices(
     assert (joined.summary["processes"], alone["processes"]) == (2, 1)
     assert joined.sha256 == alone["params_sha256"]
     assert joined.summary["test_loss"] == alone["test_loss"]
+    # One of them writes.
+    lines = (tmp_path / "joined" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4]
 
 
 @pytest.mark.slow

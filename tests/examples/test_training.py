@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,13 @@ def test_a_run_that_was_killed_at_any_moment_goes_on(
         again = ["--resume", run] if (run / "config.json").exists() else ["--out", run]
         assert train(*arguments, *again) == 0
         assert summary_of(run)["params_sha256"] == expected
+        assert history_of(run) == history_of(tmp_path / "whole")
+
+
+def test_a_run_without_a_checkpoint_starts_again(stopped: Path) -> None:
+    shutil.rmtree(stopped / report.CHECKPOINTS)
+    assert train("--quiet", "--resume", stopped) == 0
+    assert [row["step"] for row in history_of(stopped)] == [2, 4, 6, 8]
 
 
 def test_another_configuration_is_refused(
