@@ -115,7 +115,8 @@ def claim(
         vacate(out)
         # "x" fails rather than share the file with a run that starts just now.
         (out / FILES[0]).open("x").close()
-        (out / FILES[1]).write_bytes(configuration)
+        if problem := write(out / FILES[1], configuration):
+            raise BadInput(f"{problem}: name another --out")
     # A lone surrogate in the name cannot be encoded.
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", error)
