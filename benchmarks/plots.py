@@ -1,8 +1,8 @@
 """The figures and the table of a run: `python -m benchmarks.plots [run.csv]`.
 
 Without a file it takes the newest run among the results, and also writes its tables,
-of the targets and of the family, into `docs/speed.md`. It writes a PNG for each figure
-beside the run, or to `--out`, and prints the paths.
+of the targets, the family and the trainer, into `docs/speed.md`. It writes a PNG for
+each figure beside the run, or to `--out`, and prints the paths.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks import records
 from benchmarks.contestants import NOTHING
 from benchmarks.records import device_name, read, read_sources
 from benchmarks.table import names
-from benchmarks.targets import family, headline
+from benchmarks.targets import family, headline, trainers
 
 PAGE = records.ROOT / "docs" / "speed.md"
 # jdrop stands out; those of Flax are related; all differ in grey as well.
@@ -151,11 +151,15 @@ def block(path: Path) -> dict[str, str]:
     """The tables and the figures of a run, as the page shows them."""
     link = f"../benchmarks/results/{path.stem}"
     images = "\n".join(f"![{name}]({link}-{name}.png)" for name in FIGURES)
-    table, ops = records.table(headline(read(path))), family(read(path))
-    absent = "Not measured yet: `python -m benchmarks.speed --only family`."
+    rows = read(path)
+    tables = {"family": family(rows), "trainer": trainers(rows)}
+    absent = "Not measured yet: `python -m benchmarks.speed --only {}`."
     return {
-        "results": f"{source(path)}:\n\n{table}\n\n{images}",
-        "family": absent if ops.empty else records.table(ops),
+        "results": f"{source(path)}:\n\n{records.table(headline(rows))}\n\n{images}",
+        **{
+            name: absent.format(name) if table.empty else records.table(table)
+            for name, table in tables.items()
+        },
     }
 
 

@@ -1,4 +1,4 @@
-"""What the project set out to reach on a CPU, beside what was measured."""
+"""The tables of a run: what was set out to reach on a CPU beside what was measured."""
 
 import math
 from collections.abc import Iterator
@@ -118,6 +118,30 @@ def family(rows: pd.DataFrame) -> pd.DataFrame:
                 "others": ", ".join(f"{ratio[n]:.3g} ({n})" for n in others),
                 "bits kept": kept[JDROP],
                 "bits kept by hand": kept[BY_HAND],
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def trainers(rows: pd.DataFrame) -> pd.DataFrame:
+    """A network in a library a line: what a step takes, and what of it is dropout."""
+    rows, lines = rows[rows.section == "trainer"], []
+    for (case, name), found in rows.groupby(["case", names(rows)], sort=False):
+        figures = found.set_index("metric")
+        micro = {
+            "us a step": "step time",
+            "of processor time": "step cpu",
+            "without dropout": "step time without",
+        }
+        share = figures.loc["dropout"]
+        lines.append(
+            {
+                "network": case.removeprefix("trainer, "),
+                "in": name,
+                **{words: 1e6 * figures.value[of] for words, of in micro.items()},
+                "dropout's share": f"{share.value:.0%} ({share.low:.0%} to "
+                f"{share.high:.0%})",
+                "examples a second": figures.value["examples per second"],
             }
         )
     return pd.DataFrame(lines)

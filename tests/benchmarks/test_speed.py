@@ -26,7 +26,7 @@ from benchmarks.family import BY_HAND
 from benchmarks.ops import Case
 from benchmarks.records import read, read_sources, save
 from benchmarks.table import quartile_rows, row, tidy
-from benchmarks.targets import contests, family, headline, targets
+from benchmarks.targets import contests, family, headline, targets, trainers
 from examples import loop
 
 PHILOX = "flax.linen, philox4x32"
@@ -246,6 +246,9 @@ def test_a_tiny_run_measures_every_section_and_can_be_drawn(tmp_path, capsys):
     kept = ops_of_family["bits kept"]["drop_connect"]
     assert kept == float(f"{2 * (8 + 1) * 32 / (2 * (32 * 8 + 8)):.4g}")
     assert (ops_of_family[BY_HAND] > 0).all()
+    table = trainers(rows)
+    assert table["in"][0] == "jdrop, linen"
+    assert (table["us a step"] > 0).all()
     drawn = plots.draw(path, tmp_path)
     assert {figure.stem.rpartition("-")[2] for figure in drawn} == set(plots.FIGURES)
     assert min(figure.stat().st_size for figure in drawn) > 3_000
