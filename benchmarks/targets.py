@@ -138,10 +138,13 @@ def trainers(rows: pd.DataFrame) -> pd.DataFrame:
             {
                 "network": case.removeprefix("trainer, "),
                 "in": name,
-                **{words: 1e6 * figures.value[of] for words, of in micro.items()},
+                **{
+                    words: f"{1e6 * figures.value[of]:,.0f}"
+                    for words, of in micro.items()
+                },
                 "dropout's share": f"{share.value:.0%} ({share.low:.0%} to "
                 f"{share.high:.0%})",
-                "examples a second": figures.value["examples per second"],
+                "examples a second": f"{figures.value['examples per second']:,.0f}",
             }
         )
     return pd.DataFrame(lines)
