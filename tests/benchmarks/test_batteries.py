@@ -16,6 +16,9 @@ from benchmarks.randomness import batteries, laws
 from benchmarks.randomness.controls import sound
 from jdrop._stream import threefry2x32
 
+# What is evidence and not the library is tested at leisure.
+pytestmark = pytest.mark.slow
+
 SEED = 7
 CHUNK = 64
 

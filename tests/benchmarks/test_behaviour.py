@@ -17,6 +17,9 @@ from benchmarks.peers.jax_libraries import JaxPeer
 from benchmarks.probes import Case, Observation, number, plain, values
 from benchmarks.probes.family import FAMILY
 
+# What is evidence and not the library is tested at leisure.
+pytestmark = pytest.mark.slow
+
 CASES = {case.title: case for case in (*DROPOUT, *FAMILY)}
 # jdrop has no collections; what the fingerprint is, the golden vectors pin.
 UNJUDGED = {

@@ -23,6 +23,9 @@ from benchmarks.counting import (
 from jdrop._draw import PAIRS_A_PASS
 from jdrop._stream import BITS, Layout, threefry2x32
 
+# What is evidence and not the library is tested at leisure.
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SHAPE = (32, 512)
 BLOCK = 64

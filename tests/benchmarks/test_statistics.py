@@ -13,6 +13,9 @@ from benchmarks.randomness import __main__ as command
 from benchmarks.randomness import evidence
 from benchmarks.randomness.controls import CONTROLS, sound
 
+# What is evidence and not the library is tested at leisure.
+pytestmark = pytest.mark.slow
+
 ROWS, SOURCES = (read(command.RESULTS) for read in (records.read, records.read_sources))
 
 

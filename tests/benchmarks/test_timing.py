@@ -11,6 +11,9 @@ import pytest
 import jdrop
 from benchmarks import contestants, ops, timing, train_step
 
+# What is evidence and not the library is tested at leisure.
+pytestmark = pytest.mark.slow
+
 
 def scripted(name, *seconds):
     """An entry whose calls last as long as it is told, again and again."""

@@ -21,7 +21,10 @@ def draw(keys, x, first=0, rate=RATE):
 
 
 # tests/ops/test_places.py takes one key through the others.
-@pytest.mark.parametrize("transform", ["eager", "jit", "vmap over keys", "export"])
+@pytest.mark.parametrize(
+    "transform",
+    ["eager", "jit", pytest.param("vmap over keys", marks=pytest.mark.slow), "export"],
+)
 def test_every_kind_of_key(transform):
     for kind, words in TRANSFORMS[transform](draw, KEYS, X).items():
         assert words.dtype == jnp.uint32

@@ -74,7 +74,11 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param(
             ["cnn", "--channel-rate", "--batch-norm"], "linen", marks=pytest.mark.slow
         ),
-        (["mlp", "--optimizer", "sgd", "--momentum", "0.5"], "nnx"),
+        pytest.param(
+            ["mlp", "--optimizer", "sgd", "--momentum", "0.5"],
+            "nnx",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -128,6 +132,7 @@ def test_the_summary_says_what_ran(
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", summary["date"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_parameters_in_another_process(
     tmp_path: Path, cache_home: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

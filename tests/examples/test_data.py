@@ -1,6 +1,7 @@
 """The data of the trainers: the split of the digits, and the way through TFDS."""
 
 import hashlib
+import importlib
 import importlib.util
 import io
 import json
@@ -370,6 +371,7 @@ def test_a_tfrecord_without_tensorflow(
         data.load("mnist", data_dir=str(tmp_path))
 
 
+@pytest.mark.slow
 @NEEDS_TENSORFLOW
 def test_a_tfrecord_with_tensorflow(tmp_path: Path) -> None:
     SmallMnist(data_dir=tmp_path, file_format="tfrecord").download_and_prepare()
@@ -390,6 +392,10 @@ def test_a_data_set_is_prepared_where_it_is_missing(
     def builder(name: str, data_dir: str) -> Any:
         return SmallMnist(data_dir=data_dir)
 
+    if encode is not png:
+        # Of what it says when a process first imports it, nothing is ours.
+        importlib.import_module("tensorflow")
+        capfd.readouterr()
     monkeypatch.setattr(SmallMnist, "encode", staticmethod(encode))
     monkeypatch.setattr(tfds, "builder", builder)
     monkeypatch.setattr(data, "PREPARATION", ())

@@ -39,6 +39,7 @@ def test_masks_are_the_same_on_every_mesh_and_in_every_part(model: str) -> None:
             np.testing.assert_array_equal(layer, other)
 
 
+@pytest.mark.slow
 def test_losses_are_the_same_on_several_devices(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +91,7 @@ def test_nobody_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
             parallel.connect(address, 2, 1)
 
 
+@pytest.mark.slow
 def test_two_processes_are_two_devices(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

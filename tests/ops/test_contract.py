@@ -20,7 +20,6 @@ from cases import (
     each,
     each_case,
     each_frame,
-    each_law,
     each_mask,
     each_typical,
     kept,
@@ -102,7 +101,7 @@ def test_vmap_over_rates(case):
             assert_same(y, X if rate == 0 else jnp.full_like(X, case.at_one))
 
 
-@each_law
+@each_frame
 def test_rates_of_every_type_in_one_trace(case):
     traces = []
 

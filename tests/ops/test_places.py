@@ -81,6 +81,7 @@ def test_inside(cases, transform):
 
 
 @pytest.mark.parametrize("transform", usual(sorted(TRANSFORMS.keys() - FORWARD_ONLY)))
+@pytest.mark.slow
 @each_group
 def test_slopes_of_the_transform(cases, transform):
     run = functools.partial(

@@ -107,7 +107,7 @@ def temporaries(rate, remat, scan):
         pytest.param(False, False, id="plain-unrolled"),
         pytest.param(False, True, id="plain-scan", marks=slow),
         pytest.param(True, False, id="remat-unrolled", marks=slow),
-        pytest.param(True, True, id="remat-scan"),
+        pytest.param(True, True, id="remat-scan", marks=slow),
     ],
 )
 def test_a_training_step_keeps_one_bit_per_element(remat, scan):

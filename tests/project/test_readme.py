@@ -44,7 +44,9 @@ def test_block_alone(block):
     "number",
     [
         pytest.param(
-            i, marks=pytest.mark.slow if re.search("flax|optax", recipe) else []
+            i,
+            # Others stand for those with more to compile.
+            marks=pytest.mark.slow if re.search("flax|optax|grad|scan", recipe) else [],
         )
         for i, recipe in enumerate(RECIPES)
     ],
