@@ -91,7 +91,6 @@ def test_nobody_coordinates(monkeypatch: pytest.MonkeyPatch) -> None:
             parallel.connect(address, 2, 1)
 
 
-@pytest.mark.slow
 def test_two_processes_are_two_devices(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
