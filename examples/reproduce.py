@@ -64,8 +64,13 @@ class Trainer:
                 for i in range(processes)
             ]
         started = [self._start(name, *options, *more) for more in each]
-        for process in started:
-            self._finish(process)
+        try:
+            for process in started:
+                self._finish(process)
+        finally:
+            # One that failed, or a signal, leaves no others behind.
+            for process in started:
+                process.kill()
         return self._result(name)
 
     def run_killed(self, name: str, *options: str) -> Result:
