@@ -3,6 +3,7 @@
     python -m benchmarks.randomness laws          10 minutes of processor time
     python -m benchmarks.randomness dieharder     35 minutes
     python -m benchmarks.randomness testu01       3 minutes
+    python -m benchmarks.randomness crush         some hours; see its --help
     python -m benchmarks.randomness report        writes the tables of the page
 
 `stream LAYOUT [DRAW]` writes raw words to standard output, for other batteries.
@@ -14,7 +15,7 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ DIEHARDER_CONTROLS = (
 
 TESTU01_ROUNDS = (8, 9, 10, 12, 13, ROUNDS)
 TESTU01_LAYOUTS = ("columns", "rows", "outer")
+CRUSH_ROUNDS = (13, 16, ROUNDS)
 
 COLUMNS = ("section", "draw", "layout", "test", "parameter", "p_values", "p_value")
 """Of the results; `p_value` sums up so many `p_values` (Bonferroni)."""
@@ -82,13 +84,18 @@ def run_dieharder() -> Iterator[Row]:
 
 def run_testu01() -> Iterator[Row]:
     """SmallCrush on three layouts, drawn with 20 rounds and with fewer."""
+    for rounds, layout in itertools.product(TESTU01_ROUNDS, TESTU01_LAYOUTS):
+        yield from run_battery("SmallCrush", rounds, layout)
+
+
+def run_battery(battery: str, rounds: int, layout: str) -> Iterator[Row]:
+    """A battery of TestU01 on a layout, drawn with so many rounds."""
+    draw = sound if rounds == ROUNDS else few_rounds(rounds)
     with tempfile.TemporaryDirectory() as folder:
-        program = batteries.build_smallcrush(Path(folder))
-        for rounds, layout in itertools.product(TESTU01_ROUNDS, TESTU01_LAYOUTS):
-            draw = sound if rounds == ROUNDS else few_rounds(rounds)
-            chunks = batteries.stream(layout, draw, seed=1)
-            for outcome in batteries.smallcrush(program, chunks):
-                yield _summed_up(f"{rounds} rounds", layout, outcome)
+        program = batteries.build_testu01(Path(folder))
+        chunks = batteries.stream(layout, draw, seed=1)
+        for outcome in batteries.testu01(program, battery, chunks):
+            yield _summed_up(f"{rounds} rounds", layout, outcome)
 
 
 def _summed_up(draw: str, layout: str, outcome: batteries.Outcome) -> Row:
@@ -97,24 +104,39 @@ def _summed_up(draw: str, layout: str, outcome: batteries.Outcome) -> Row:
 
 
 RUNS = {"laws": run_laws, "dieharder": run_dieharder, "testu01": run_testu01}
+TOOLS = {"dieharder": "dieharder", "testu01": "testu01", "crush": "testu01"}
+"""What a command runs, and whose batteries it needs."""
 
 
 def record(name: str) -> None:
     """Runs one source of evidence and replaces what is recorded of it."""
-    rows = []
-    for row in RUNS[name]():
-        print(*row, sep="\t", flush=True)
-        rows.append((name, *row))
+    _record(name, name, RUNS[name]())
+
+
+def record_crush(rounds: Sequence[int], layouts: Sequence[str]) -> None:
+    """Runs Crush on each layout, and replaces what is recorded of that part alone."""
+    for layout, number in itertools.product(layouts, rounds):
+        section = f"crush {layout} {number} rounds"
+        _record(section, "crush", run_battery("Crush", number, layout))
+
+
+def _record(section: str, name: str, found: Iterator[Row]) -> None:
+    """Runs a command, or a part of it, and replaces what is recorded as a section."""
     source = records.provenance("benchmarks.randomness", name)
-    if name != "laws":
-        source["versions"][name] = batteries.version(name)
-    records.save(RESULTS, pd.DataFrame(rows, columns=COLUMNS), {name: source})
+    if name in TOOLS:
+        source["versions"][TOOLS[name]] = batteries.version(TOOLS[name])
+    rows = []
+    for row in found:
+        print(*row, sep="\t", flush=True)
+        rows.append((section, *row))
+    records.save(RESULTS, pd.DataFrame(rows, columns=COLUMNS), {section: source})
 
 
 def tables() -> dict[str, str]:
     """The tables of the page, from what is recorded."""
     rows = records.read(RESULTS)
     laws, dieharder, testu01 = (judged(rows[rows.section == name]) for name in RUNS)
+    crush = judged(rows[rows.section.str.startswith("crush")])
     smallest = testu01.pivot_table("adjusted", "layout", "draw", "min", sort=False)
     return {
         "runs": records.table(records.runs(records.read_sources(RESULTS))),
@@ -125,6 +147,7 @@ def tables() -> dict[str, str]:
         "dieharder verdict": _verdict(dieharder),
         "dieharder": records.table(_by_draw(dieharder, ["draw", "layout"])),
         "testu01": records.table(smallest.reset_index()),
+        "crush": records.table(_by_battery(crush)),
     }
 
 
@@ -163,6 +186,17 @@ def _by_draw(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return table.assign(**{"adjusted p": worst.adjusted}).reset_index()
 
 
+def _by_battery(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each Crush saw: how many p-values, how many of them small, the smallest."""
+    found = rows.groupby(["draw", "layout"], sort=False)
+    worst = rows.loc[found.p_value.idxmin()].set_index(["draw", "layout"])
+    small = rows.assign(small=rows.p_value < 0.002)
+    table = found.p_value.size().to_frame("p-values")
+    table["below 0.002"] = small.groupby(["draw", "layout"], sort=False).small.sum()
+    table["the smallest"] = worst.test + ", test " + worst.parameter
+    return table.assign(p=worst.p_value, adjusted=worst.adjusted).reset_index()
+
+
 def sensitivity(sizes: evidence.Sizes) -> pd.DataFrame:
     """Faults that the two simplest laws would catch, from the normal distribution."""
     bits = sizes.keys * math.prod(sizes.shape)
@@ -186,6 +220,15 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, run in RUNS.items():
         commands.add_parser(name, help=run.__doc__)
+    crush = commands.add_parser(
+        "crush", help="Crush of TestU01; each part is recorded when it is done."
+    )
+    crush.add_argument(
+        "--rounds", type=int, nargs="+", choices=CRUSH_ROUNDS, default=CRUSH_ROUNDS
+    )
+    crush.add_argument(
+        "--layouts", nargs="+", choices=TESTU01_LAYOUTS, default=TESTU01_LAYOUTS
+    )
     commands.add_parser("report", help="Write the tables of the page.")
     stream = commands.add_parser(
         "stream", help="Write raw words until the pipe closes."
@@ -202,6 +245,8 @@ def main(arguments: list[str] | None = None) -> None:
         batteries.write(sys.stdout.fileno(), chunks)
     elif options.command == "dieharder" and not shutil.which("dieharder"):
         parser.error("dieharder is not installed: apt-get install dieharder (Debian)")
+    elif options.command == "crush":
+        record_crush(options.rounds, options.layouts)
     else:
         record(options.command)
 

@@ -1,4 +1,4 @@
-"""Public batteries on masks at rate 0.5: dieharder, and SmallCrush of TestU01.
+"""Public batteries on masks at rate 0.5: dieharder, and two of TestU01.
 
 dieharder (Robert G. Brown) and libtestu01-0-dev (L'Ecuyer and Simard, 2007) are Debian
 packages. CFLAGS and LDFLAGS say where TestU01 is if the compiler does not know.
@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ NOISE_DOMAIN = (0x6A64726F, 0x6E000000)
 
 TIMEOUT_SECONDS = 1800
 """A battery that takes longer over a test is killed."""
+
+CRUSH_SECONDS = 12 * 3600
+"""The same for Crush, which is not fed test by test."""
 
 DIEHARDER_TESTS = (
     *("0", "1", "2", "3", "4", "8", "9", "10", "11", "12", "13", "15", "16"),
@@ -159,19 +163,26 @@ def dieharder(test: str, chunks: Iterable[Words] | None) -> Outcome:
     return found[0][0], parameter, [float(line[4]) for line in found]
 
 
-def build_smallcrush(folder: Path) -> Path:
-    """Compiles the program that runs SmallCrush on its standard input."""
-    program = folder / "smallcrush"
+def build_testu01(folder: Path) -> Path:
+    """Compiles the program that runs batteries of TestU01 on its standard input."""
+    program = folder / "testu01"
     linked = ["-o", str(program), *shlex.split(os.environ.get("LDFLAGS", ""))]
     command = [*_compiler(), "-O2", *linked, *LIBRARIES]
     subprocess.run(command, check=True, timeout=TIMEOUT_SECONDS)
     return program
 
 
-def smallcrush(program: Path, chunks: Iterable[Words]) -> list[Outcome]:
-    """Runs SmallCrush, which `build_smallcrush` compiled, on words."""
-    lines = [line.split("\t") for line in feed([str(program)], chunks).split("\n")]
-    return [(line[1], "", [float(line[2])]) for line in lines if line[0] == "p-value"]
+def testu01(program: Path, battery: str, chunks: Iterable[Words]) -> list[Outcome]:
+    """Runs SmallCrush or Crush on words; `build_testu01` compiled the program.
+
+    The parameter of an outcome is the number of its test: names occur twice in Crush.
+    """
+    seconds = CRUSH_SECONDS if battery == "Crush" else TIMEOUT_SECONDS
+    report = feed([str(program), battery], chunks, seconds)
+    lines = [line.split("\t") for line in report.split("\n")]
+    return [
+        (line[1], line[2], [float(line[3])]) for line in lines if line[0] == "p-value"
+    ]
 
 
 def version(battery: str) -> str:
@@ -189,23 +200,27 @@ def combine(p_values: Sequence[float]) -> float:
     return min(1.0, 2 * nearest * len(p_values))
 
 
-def feed(command: Sequence[str], chunks: Iterable[Words]) -> str:
+def feed(
+    command: Sequence[str], chunks: Iterable[Words], seconds: float = TIMEOUT_SECONDS
+) -> str:
     """What a program prints that reads words for as long as it wants.
 
     Raises:
-      CalledProcessError: If it fails, or is killed after `TIMEOUT_SECONDS`.
+      CalledProcessError: If it fails, or is killed after so many seconds.
     """
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
-        assert process.stdin is not None and process.stdout is not None
-        deadline = threading.Timer(TIMEOUT_SECONDS, process.kill)
-        deadline.start()
-        write(process.stdin.fileno(), chunks)
-        report = process.stdout.read().decode()
-    deadline.cancel()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return report
+    # A pipe would hold up a program that prints more than fits while it still reads.
+    with tempfile.TemporaryFile("w+") as report:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=report) as process:
+            assert process.stdin is not None
+            deadline = threading.Timer(seconds, process.kill)
+            deadline.start()
+            write(process.stdin.fileno(), chunks)
+        deadline.cancel()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        report.seek(0)
+        return report.read()
 
 
 def write(pipe: int, chunks: Iterable[Words]) -> None:
@@ -221,6 +236,6 @@ def write(pipe: int, chunks: Iterable[Words]) -> None:
 
 def _compiler() -> list[str]:
     """The compiler, with its flags, on the source."""
-    source = Path(__file__).with_name("smallcrush.c")
+    source = Path(__file__).with_name("testu01.c")
     flags = shlex.split(os.environ.get("CFLAGS", ""))
     return [*shlex.split(os.environ.get("CC", "cc")), *flags, str(source)]
