@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jdrop
+from benchmarks import records
 from benchmarks.randomness import __main__ as command
 from benchmarks.randomness import batteries, laws
 from benchmarks.randomness.controls import sound
@@ -41,14 +42,18 @@ SERIAL = """\
           sts_serial|   3|    100000|     100|0.47754031|  PASSED  
 """  # noqa: W291
 
-# The end of what SmallCrush printed.
-SMALLCRUSH = """\
+# Some of what Crush printed.
+CRUSH = """\
+p-value\tSerialOver, t = 2\t1\t0.41018098754511234
+
+========= Summary results of Crush =========
+
  All tests were passed
 
 
 
-p-value\tBirthdaySpacings\t0.45709739674954925
-p-value\tMaxOft AD\t0.82497505539663629
+p-value\tCollisionOver, t = 2\t3\t0.55747337536901087
+p-value\tCollisionOver, t = 2\t4\t0.92315426271277001
 """
 
 
@@ -165,12 +170,18 @@ def test_program_that_fails_raises():
         batteries.feed([sys.executable, "-c", code], [np.zeros(1, np.uint32)])
 
 
-def test_program_that_hangs_is_killed(monkeypatch):
-    monkeypatch.setattr(batteries, "TIMEOUT_SECONDS", 0.5)
+def test_program_that_hangs_is_killed():
     endless = itertools.repeat(np.zeros(2**16, np.uint32))
     code = "import time; time.sleep(60)"
     with pytest.raises(subprocess.CalledProcessError, match="SIGKILL"):
-        batteries.feed([sys.executable, "-c", code], endless)
+        batteries.feed([sys.executable, "-c", code], endless, seconds=0.5)
+
+
+def test_program_may_print_more_than_a_pipe_holds():
+    code = "import sys; print('a' * 10**6); sys.stdin.buffer.read(2**20)"
+    words = [np.zeros(2**20, np.uint32)]
+    report = batteries.feed([sys.executable, "-c", code], words, seconds=60)
+    assert report == "a" * 10**6 + "\n"
 
 
 @pytest.mark.parametrize(
@@ -199,12 +210,49 @@ def test_report_without_a_result_raises(monkeypatch):
         batteries.dieharder("99", [])
 
 
-def test_report_of_smallcrush_is_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(batteries, "feed", lambda *_: SMALLCRUSH)
-    assert batteries.smallcrush(tmp_path, []) == [
-        ("BirthdaySpacings", "", [0.45709739674954925]),
-        ("MaxOft AD", "", [0.82497505539663629]),
+@pytest.mark.parametrize(
+    ("battery", "seconds"), [("SmallCrush", 1800), ("Crush", 12 * 3600)]
+)
+def test_report_of_testu01_is_read(battery, seconds, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(batteries, "feed", lambda *given: asked.append(given) or CRUSH)
+    assert batteries.testu01(tmp_path, battery, []) == [
+        ("SerialOver, t = 2", "1", [0.41018098754511234]),
+        ("CollisionOver, t = 2", "3", [0.55747337536901087]),
+        ("CollisionOver, t = 2", "4", [0.92315426271277001]),
     ]
+    assert asked == [([str(tmp_path), battery], [], seconds)]
+
+
+def test_a_part_of_crush_replaces_that_part_alone(monkeypatch, tmp_path):
+    """Words of the layout and of the rounds asked for, and a record of each part."""
+
+    def first_word(program, battery, chunks):
+        word = int(next(iter(chunks))[0])
+        return [("Collision", "3", [word / 2**32])]
+
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "randomness.csv")
+    monkeypatch.setattr(batteries, "build_testu01", lambda folder: folder)
+    monkeypatch.setattr(batteries, "version", lambda tool: "1.2.3")
+    monkeypatch.setattr(batteries, "testu01", first_word)
+    monkeypatch.setattr(batteries, "CHUNK", CHUNK)
+    command.main(["crush", "--rounds", "13", "20", "--layouts", "columns"])
+    before = records.read(command.RESULTS)
+    command.main(["crush", "--rounds", "13", "--layouts", "rows", "columns"])
+
+    rows = records.read(command.RESULTS).set_index("section")
+    assert rows.draw.to_dict() == {
+        "crush columns 13 rounds": "13 rounds",
+        "crush columns 20 rounds": "20 rounds",
+        "crush rows 13 rounds": "13 rounds",
+    }
+    assert rows.p_value.nunique() == 3
+    assert rows.p_value[before.section].tolist() == before.p_value.tolist()
+    sources = records.read_sources(command.RESULTS)
+    assert sources.keys() == set(rows.index)
+    for source in sources.values():
+        assert source["command"] == "python -m benchmarks.randomness crush"
+        assert source["versions"]["testu01"] == "1.2.3"
 
 
 @pytest.mark.parametrize(
