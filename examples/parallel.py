@@ -113,11 +113,6 @@ def everywhere(mesh: Mesh | None, tree: Any) -> Any:
     return jax.tree.map(placed, tree)
 
 
-def count() -> int:
-    """How many processes there are."""
-    return jax.process_count()
-
-
 def leads() -> bool:
     """Whether this process is the one that prints and writes."""
     return jax.process_index() == 0

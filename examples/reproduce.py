@@ -55,14 +55,11 @@ class Trainer:
 
     def run(self, name: str, *options: str, processes: int = 1) -> Result:
         """Runs it to its end, in one process or several."""
-        port = _free_port()
-        several = ["--coordinator", f"localhost:{port}", "--num-processes"]
         each: list[list[str]] = [[]]
         if processes > 1:
-            each = [
-                [*several, str(processes), "--process-id", str(i)]
-                for i in range(processes)
-            ]
+            address = f"localhost:{_free_port()}"
+            several = ["--coordinator", address, "--num-processes", str(processes)]
+            each = [[*several, "--process-id", str(i)] for i in range(processes)]
         started = [self._start(name, *options, *more) for more in each]
         try:
             for process in started:

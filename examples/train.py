@@ -115,7 +115,7 @@ def _publish(
         **{f"{name}_size": plan.splits.size(name) for name in splits},
         "batch_size": plan.batch_size,
         "devices": plan.method.mesh.size if plan.method.mesh else 1,
-        "processes": parallel.count(),
+        "processes": jax.process_count(),
         **_settings(config),
         **about,
         "out": str(out),
@@ -128,9 +128,11 @@ def _publish(
 
 def _claim(config: "Config", about: dict[str, Any]) -> Path:
     """The directory of the run, which every process then has; or the error."""
+    import jax
+
     from examples import parallel, report
 
-    if config.out is None and parallel.count() > 1:
+    if config.out is None and jax.process_count() > 1:
         raise BadInput("several processes need one --out; got none. Name a directory")
     out, problem = config.out or Path(), None
     if parallel.leads() and config.resume is None:
