@@ -3,7 +3,7 @@
     python -m benchmarks.randomness laws          10 minutes of processor time
     python -m benchmarks.randomness dieharder     35 minutes
     python -m benchmarks.randomness testu01       3 minutes
-    python -m benchmarks.randomness crush         some hours; see its --help
+    python -m benchmarks.randomness crush         3 hours, or by parts: see --help
     python -m benchmarks.randomness report        writes the tables of the page
 
 `stream LAYOUT [DRAW]` writes raw words to standard output, for other batteries.
