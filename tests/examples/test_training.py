@@ -130,14 +130,14 @@ def test_a_run_that_was_killed_while_it_saved_goes_on(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_at_any_moment_goes_on(
     network: str, tmp_path: Path
 ) -> None:
-    arguments = [*SHORT, *NETWORKS[network].split(), "--steps", "200"]
+    arguments = [*SHORT, *NETWORKS[network].split(), "--steps", "100"]
     arguments += ["--checkpoint-every", "1"]
     started = time.monotonic()
     process = start(*arguments, "--out", tmp_path / "whole")
     assert process.wait(timeout=DEADLINE) == 0
     seconds = time.monotonic() - started
     expected = summary_of(tmp_path / "whole")["params_sha256"]
-    for i in range(4):
+    for i in range(3):
         run = tmp_path / str(i)
         process = start(*arguments, "--out", run)
         # Every moment is as good as another one.
