@@ -4,9 +4,11 @@ And lowered for a TPU, where the number of devices decides whether it is there.
 """
 
 import functools
+import itertools
 import subprocess
 import sys
 
+import cases
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -130,21 +132,27 @@ def test_transforms(kernel, transform):
     if "shard_map" in transform and "unchecked" not in transform:
         pytest.skip("checked shard_map does not take Pallas's interpreter")
     y = TRANSFORMS[transform](drop, KEY, x)
-    np.testing.assert_allclose(y, by_words(KEY, x, RATE), rtol=1e-6)
+    rate = cases.RATE if "rates" in transform else RATE
+    np.testing.assert_allclose(y, by_words(KEY, x, rate), rtol=1e-6)
+
+
+ON_MESHES = list(itertools.product(("auto", "explicit"), PLACEMENTS))
 
 
 @pytest.mark.parametrize(
-    ("sizes", "spec"),
+    ("kind", "placement"),
     [
-        row if row in (PLACEMENTS[2], PLACEMENTS[8]) else pytest.param(*row, marks=slow)
-        for row in PLACEMENTS
+        row if i in (2, len(PLACEMENTS) + 8) else pytest.param(*row, marks=slow)
+        for i, row in enumerate(ON_MESHES)
     ],
 )
-def test_meshes(kernel, sizes, spec):
+def test_meshes(kernel, kind, placement):
     """Each device its own rows and columns, and nothing said."""
-    x = normal((8, 256, 512))
-    placed = place(x, make_mesh(sizes, "auto"), spec)
-    program = jax.jit(lambda x: jdrop.dropout(KEY, x, RATE)).lower(placed).compile()
+    (sizes, spec), x = placement, normal((8, 256, 512))
+    placed = place(x, make_mesh(sizes, kind), spec)
+    drop = jax.jit(lambda x: jdrop.dropout(KEY, x, RATE))
+    assert SEEN in str(jax.make_jaxpr(drop)(placed))
+    program = drop.lower(placed).compile()
     y = program(placed)
     np.testing.assert_array_equal(y, by_words(KEY, x, RATE))
     assert y.sharding.is_equivalent_to(placed.sharding, x.ndim)
