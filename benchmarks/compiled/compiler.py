@@ -28,6 +28,8 @@ from benchmarks.family import MEMBERS
 from jdrop._kernel import block_of
 from jdrop._stream import Layout
 
+KERNEL_CALL = 'custom_call_target="tpu_custom_call"'
+
 cached_drops = functools.cache(drops)
 
 
@@ -56,7 +58,8 @@ def figures(target: str, program: Program, dump: str) -> dict[str, float]:
         if target not in TPUS:
             found |= gpu_figures(Path(folder), math.prod(local))
         elif Path(dump).exists():
-            found |= kernel_figures(Path(dump), local)
+            calls = (compiled.as_text() or "").count(KERNEL_CALL)
+            found |= kernel_figures(Path(dump), local, calls)
     return found
 
 
@@ -74,10 +77,16 @@ def read(compiled: Compiled, elements: int) -> dict[str, float]:
     return hlo_figures(compiled.as_text() or "", elements) | temporaries
 
 
-def kernel_figures(dump: Path, shape: tuple[int, ...]) -> dict[str, float]:
+def kernel_figures(dump: Path, shape: tuple[int, ...], calls: int) -> dict[str, float]:
     """The kernels of a TPU's program, and their bundles in all steps of their grids.
 
-    Each is jdrop's, of an array of the one shape.
+    Args:
+      dump: Where the schedules are.
+      shape: The kernels are jdrop's, each of an array of this shape.
+      calls: How many the program has; of equal ones the compiler schedules one.
+
+    Raises:
+      ValueError: If it is not known which of the kernels is called how often.
     """
     layout = Layout.of(shape)
     height, width = block_of("tpu", layout)
@@ -86,11 +95,12 @@ def kernel_figures(dump: Path, shape: tuple[int, ...]) -> dict[str, float]:
     files = dump.glob("*-schedule-analysis_final_bundles.txt")
     # Another file of each program has the bundles that its kernels call.
     texts = [file.read_text() for file in files if "TLP" not in file.name]
-    kernels = [text for text in texts if "tpu_custom_call" in text]
-    return {
-        "kernels": len(kernels),
-        "bundles": steps * sum(map(scheduled_bundles, kernels)),
-    }
+    bundles = [scheduled_bundles(text) for text in texts if "tpu_custom_call" in text]
+    if len(bundles) == 1:
+        bundles *= calls
+    if len(bundles) != calls:
+        raise ValueError(f"{calls} calls of {len(bundles)} different kernels")
+    return {"kernels": calls, "bundles": steps * sum(bundles)}
 
 
 def gpu_figures(folder: Path, elements: int) -> dict[str, float]:

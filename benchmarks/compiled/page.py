@@ -106,6 +106,8 @@ def across(rows: pd.DataFrame, figure: str) -> pd.DataFrame:
 def of_kernel(rows: pd.DataFrame) -> pd.DataFrame:
     """A program a line: what the kernel and XLA take on each TPU, and the ratios."""
     own, program = rows[(rows.name == KERNEL) & (rows.kernels > 0)], INDEX[:-1]
+    if own.empty:
+        return own
     bundles, cycles = ((own[name] / 1000).map(_short) for name in ("bundles", "cycles"))
     wide = across(own.assign(sum=bundles + " + " + cycles), "sum")
     for chip in [chip for chip in TARGETS if chip in wide]:

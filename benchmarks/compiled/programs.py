@@ -107,9 +107,9 @@ def family_programs() -> Iterator[Program]:
 
 
 def kernel_programs() -> Iterator[Program]:
-    """Those of jdrop again, and a cut inside `shard_map`."""
+    """Those of jdrop again but for attention, and a cut inside `shard_map`."""
     for program in programs():
-        if program.contestant == JDROP:
+        if program.contestant == JDROP and not program.case.startswith("attention"):
             yield program._replace(contestant=KERNEL)
             if program.case == "batch cut":
                 yield program._replace(contestant=MAPPED)
