@@ -91,7 +91,7 @@ def tables(rows: pd.DataFrame, sources: Any) -> dict[str, str]:
         "runs": records.runs(sources),
     }
     return {
-        name: "None." if frame.empty else records.table(frame.fillna(""))
+        name: "None." if frame.empty else records.table(frame.astype(object).fillna(""))
         for name, frame in frames.items()
     }
 
@@ -132,7 +132,7 @@ def of_kernel_on_gpu(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _short(number: float) -> str:
-    return f"{number:.3g}"
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def of_family(rows: pd.DataFrame) -> pd.DataFrame:
