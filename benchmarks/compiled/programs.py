@@ -197,8 +197,9 @@ def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.
     if cut:
         mesh = Mesh(np.array(devices), ("a",))
         if name == MAPPED:
-            specs = {"in_specs": (PartitionSpec(), cut), "out_specs": cut}
-            function = jax.shard_map(function, mesh=mesh, **specs)
+            function = jax.shard_map(
+                function, mesh=mesh, in_specs=(PartitionSpec(), cut), out_specs=cut
+            )
         everywhere, here = (NamedSharding(mesh, s) for s in (PartitionSpec(), cut))
     make = functools.partial(
         jax.ShapeDtypeStruct, dtype=jnp.dtype(dtype), sharding=here
