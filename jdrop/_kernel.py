@@ -57,26 +57,23 @@ class Blocks:
       rows: At most so many rows, a multiple of 32.
       columns: At most so many columns.
       at_once: Rows of a word that are read before the first of them is written.
-      least: The kernel takes arrays of so many rows and columns, or more.
-      multiple: Their numbers are multiples of these.
-      dtypes: And their dtype is one of these.
+      multiple: The kernel takes arrays whose rows and columns are multiples of these.
+      dtypes: And whose dtype is one of these.
     """
 
     rows: int
     columns: int
     at_once: int
-    least: tuple[int, int]
     multiple: tuple[int, int]
     dtypes: tuple[str, ...]
 
 
-# A TPU's registers hold 8 x 128 words, so 8 word rows share one, and Pallas masks what
-# sticks out of an array. A warp of a GPU owns 16 bytes a thread, and nothing masks.
+# A TPU's registers hold 8 x 128 words, so 8 word rows share one; an array of other
+# multiples would be copied into another layout, and back. A warp of a GPU owns 16 bytes
+# a thread, and nothing masks what sticks out.
 BLOCKS = {
-    "tpu": Blocks(256, 1024, 32, (8, 128), (1, 1), ("float32", "bfloat16")),
-    "cuda": Blocks(
-        32, 512, 8, (32, 256), (32, 256), ("float32", "bfloat16", "float16")
-    ),
+    "tpu": Blocks(256, 1024, 32, (8, 128), ("float32", "bfloat16")),
+    "cuda": Blocks(32, 512, 8, (32, 256), ("float32", "bfloat16", "float16")),
 }
 
 SUBLANES = 16
@@ -100,8 +97,7 @@ def takes(platform: str, layout: Layout, whole: Layout, x: jax.Array) -> bool:
         and layout.rows[1:] == whole.rows[1:]
         # They become one axis of a TPU's tiles without being moved.
         and (len(layout.rows) == 1 or layout.rows[-1] % SUBLANES == 0)
-        and all(n >= least for n, least in zip(sizes, blocks.least, strict=True))
-        and all(n % step == 0 for n, step in zip(sizes, blocks.multiple, strict=True))
+        and all(n and n % k == 0 for n, k in zip(sizes, blocks.multiple, strict=True))
     )
 
 

@@ -109,12 +109,14 @@ def family_programs() -> Iterator[Program]:
 def kernel_programs() -> Iterator[Program]:
     """Those of jdrop again, and a cut inside `shard_map`.
 
-    Without attention, few columns, which the kernel does not take, and a second rate of
-    what compiles for a minute.
+    Without attention, uneven rows or columns, which the kernel does not take, and a
+    second rate of what compiles for a minute.
     """
     for program in programs():
         case, shape, _, name, rate, _ = program
-        if name != JDROP or case.startswith("attention") or shape[-1] < 128:
+        if name != JDROP or case.startswith("attention"):
+            continue
+        if shape[-2] % 8 or shape[-1] % 128:
             continue
         if case == "MLP pullback" and rate == 0.5:
             continue
