@@ -66,6 +66,9 @@ class Training:
             # A run that was killed may have left rows after its checkpoint.
             if problem := self._write(self.history, append=False):
                 return problem, 1
+            # And it may have come to its end before it could say so.
+            if message := self._out_of_patience():
+                return message, 0
         evaluations = loop.fit(
             self.state,
             run.on_devices(run.splits.train),
@@ -101,8 +104,7 @@ class Training:
         config, steps = self._config, f"{row['step']:.0f} of {self._run.steps}"
         if problem := self._write([row], append=True):
             return problem, 1
-        since = self._since_best()
-        if not since:
+        if not self._since_best():
             self.best = self.state.params, self.state.stats
         if not math.isfinite(row["train_loss"]):
             return (
@@ -112,9 +114,14 @@ class Training:
         if number := parallel.largest(interrupts.noted):
             name = signal.Signals(number).name
             return f"interrupted by {name} after step {steps}", 128 + number
-        if since == config.patience:
-            return f"no lower validation loss for {since} evaluations", 0
-        return "", 0
+        return self._out_of_patience(), 0
+
+    def _out_of_patience(self) -> str:
+        """The message where the run has waited long enough for a lower loss."""
+        since = self._since_best()
+        if since != self._config.patience:
+            return ""
+        return f"no lower validation loss for {since} evaluations"
 
     def _write(self, rows: list[report.Row], *, append: bool) -> str:
         """Writes metrics, in one process; what went wrong, in all."""
@@ -130,7 +137,7 @@ class Training:
 
     def _since_best(self) -> int:
         """How many evaluations ago the validation loss was lowest, if that counts."""
-        if self._config.patience == AUTO:
+        if self._config.patience == AUTO or not self.history:
             return 0
         losses = [row["validation_loss"] for row in self.history]
         return len(losses) - 1 - losses.index(min(losses))

@@ -15,7 +15,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._mask import draw_mask, real_dtype, scale_kept
+from jdrop._mask import draw_mask, scale_kept
+from jdrop._select import real_dtype
 from jdrop._sharding import sharded_like
 from jdrop._stream import Rate
 from jdrop._window import Start, shared

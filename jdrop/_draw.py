@@ -33,7 +33,7 @@ of a 16-digit rate in one pass, and 4 s for 2 at a time.
 SHORT_ROW = 8
 """Words to a vector register of common processors."""
 
-_ALL_KEPT = 0xFFFFFFFF
+ALL_KEPT = 0xFFFFFFFF
 
 # Folds a digit pair into kept words: seed, kept, number of the pair, its block -> kept.
 FoldPair = Callable[[jax.Array, jax.Array, ArrayLike, jax.Array, jax.Array], jax.Array]
@@ -41,7 +41,7 @@ Counters = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def draw_words(
-    key: jax.Array | None,
+    seed: jax.Array | None,
     sizes: tuple[int, ...],
     first: Sequence[ArrayLike | None],
     whole: tuple[int, ...],
@@ -50,7 +50,7 @@ def draw_words(
     """Draws a part of the packed words of a mask; a 1 bit is a kept element.
 
     Args:
-      key: A single key, typed or legacy. None where the rate is known to have no digit:
+      seed: Two words, a uint32 array. None where the rate is known to have no digit:
         all is kept, or all dropped.
       sizes: The shape of the part.
       first: Along each axis the index of its first word in the whole; None for 0.
@@ -60,25 +60,13 @@ def draw_words(
     Returns:
       uint32 array of shape `sizes`.
     """
-    undrawn = jnp.where(rate.value == 1, jnp.uint32(0), jnp.uint32(_ALL_KEPT))
-    if key is None or rate.pairs == 0 or _is_below(math.prod(sizes), 1):
+    undrawn = jnp.where(rate.value == 1, jnp.uint32(0), jnp.uint32(ALL_KEPT))
+    if seed is None or rate.pairs == 0 or _is_below(math.prod(sizes), 1):
         return jnp.broadcast_to(undrawn, sizes)
-    seed = jnp.stack(_stream.seed_words(key, _stream.WORDS_DOMAIN))
     threshold = jnp.asarray(_stream.threshold(rate.value))
     counters = functools.partial(_stream.counters, first=first, whole=whole)
 
-    def fold_pair(
-        seed: jax.Array,
-        kept: jax.Array,
-        pair: ArrayLike,
-        counter: jax.Array,
-        other: jax.Array,
-    ) -> jax.Array:
-        high, low = _stream.threefry2x32(seed[0], seed[1], counter, other)
-        below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
-        kept = _fold(kept, low, below)
-        return _fold(kept, high, below >> np.uint32(1))
-
+    fold = functools.partial(fold_pair, threshold)
     # Inside shard_map the carry of a loop, and the branches for platforms, have to vary
     # over the mesh axes from the start
     # (test_shard_map_whose_arguments_vary_or_do_not).
@@ -88,9 +76,9 @@ def draw_words(
         seed[0] ^ seed[1] ^ threshold,
     )
     nothing = varying & np.uint32(0)
-    seed, kept = seed | nothing, jnp.full(sizes, _ALL_KEPT, jnp.uint32) | nothing
-    on_cpu = functools.partial(_draw_on_cpu, fold_pair, counters, threshold)
-    without_loop = functools.partial(_draw_without_loop, fold_pair, counters)
+    seed, kept = seed | nothing, jnp.full(sizes, ALL_KEPT, jnp.uint32) | nothing
+    on_cpu = functools.partial(_draw_on_cpu, fold, counters, threshold)
+    without_loop = functools.partial(_draw_without_loop, fold, counters)
     words: jax.Array = lax.platform_dependent(
         seed,
         kept,
@@ -99,6 +87,59 @@ def draw_words(
         default=functools.partial(without_loop, rate.pairs, _stream.PAIRS, _one_by_one),
     )
     return words if rate.pairs else words & undrawn
+
+
+def fold_pair(
+    threshold: jax.Array,
+    seed: Sequence[jax.Array] | jax.Array,
+    kept: jax.Array,
+    pair: ArrayLike,
+    counter: jax.Array,
+    other: jax.Array,
+) -> jax.Array:
+    """Folds a digit pair into kept words.
+
+    Args:
+      threshold: Of the rate, a uint32 scalar, as `_stream.threshold` has it.
+      seed: Two words.
+      kept: What the pairs after this one decided.
+      pair: The number of the pair.
+      counter: The counter of its block.
+      other: The other counter.
+
+    Returns:
+      uint32 array of the shape of the words.
+    """
+    high, low = _stream.threefry2x32(seed[0], seed[1], counter, other)
+    below = threshold >> (np.uint32(30) - np.uint32(2) * pair)
+    kept = _fold(kept, low, below)
+    return _fold(kept, high, below >> np.uint32(1))
+
+
+def draw_tile(
+    threshold: jax.Array,
+    seed: Sequence[jax.Array],
+    pairs: int,
+    counter: jax.Array,
+    other: jax.Array,
+) -> jax.Array:
+    """Draws words in a kernel, which keeps them in registers.
+
+    Args:
+      threshold: Of the rate, a uint32 scalar.
+      seed: Two uint32 scalars.
+      pairs: How many digit pairs the rate has.
+      counter: Of the first digit pair of each word, as `_stream.counters` has it.
+      other: The other counter of each word, of the same shape.
+
+    Returns:
+      uint32 array of the shape of the counters.
+    """
+    kept = lax.full_like(counter, ALL_KEPT)
+    for pair in reversed(range(pairs)):
+        at = counter + np.uint32(pair)
+        kept = fold_pair(threshold, seed, kept, np.uint32(pair), at, other)
+    return kept
 
 
 def along_axes(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
@@ -112,7 +153,7 @@ def along_axes(sizes: tuple[int, ...]) -> Sequence[jax.Array]:
 
 
 def _draw_without_loop(
-    fold_pair: FoldPair,
+    fold: FoldPair,
     counters: Counters,
     pairs: int | None,
     group: int,
@@ -130,19 +171,19 @@ def _draw_without_loop(
 
         def turn(i: jax.Array, kept: jax.Array) -> jax.Array:
             pair = (np.int32(_stream.PAIRS - 1) - i).astype(jnp.uint32)
-            return fold_pair(seed, kept, pair, counter + pair, other)
+            return fold(seed, kept, pair, counter + pair, other)
 
         return lax.fori_loop(np.int32(0), np.int32(_stream.PAIRS), turn, kept)
     for pair in reversed(range(pairs)):
         at = counter + np.uint32(pair)
-        kept = fold_pair(seed, kept, np.uint32(pair), at, other)
+        kept = fold(seed, kept, np.uint32(pair), at, other)
         if pair % group == 0 and pair > 0:
             kept = lax.optimization_barrier(kept)
     return kept
 
 
 def _draw_on_cpu(
-    fold_pair: FoldPair,
+    fold: FoldPair,
     counters: Counters,
     threshold: jax.Array,
     pairs: int | None,
@@ -177,7 +218,7 @@ def _draw_on_cpu(
         first = ((turns - 1 - i) * np.int32(group)).astype(jnp.uint32)
         for pair in reversed(range(group)):
             at = of_pairs[pair] + first
-            kept = fold_pair(seed, kept, first + np.uint32(pair), at, other)
+            kept = fold(seed, kept, first + np.uint32(pair), at, other)
         return kept, seed | nothing
 
     words, _ = lax.fori_loop(np.int32(0), turns, turn, (kept, seed))

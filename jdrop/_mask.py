@@ -8,16 +8,17 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop import _arguments, _axes
+from jdrop import _arguments, _axes, _fused, _select
 from jdrop._arguments import key_first
-from jdrop._jet import checkpoint, is_in_jet
+from jdrop._fused import Source
+from jdrop._jet import is_in_jet
 from jdrop._keys import consume
+from jdrop._select import real_dtype
 from jdrop._sharding import sharded_like
-from jdrop._stream import Layout, Rate
-from jdrop._unpack import over_bits, unpack
+from jdrop._stream import WORDS_DOMAIN, Layout, Rate, seed_words
+from jdrop._unpack import unpack
 from jdrop._window import Start, draw_part, shared
 
 
@@ -40,12 +41,14 @@ class Mask:
         rounded to a fraction that the digits of the stream can express.
       shape: Shape of the mask; an axis of size 1 is shared along that axis of x.
       layout: Which of its axes are outer, rows and columns.
+      source: What the words were drawn from, where they were drawn in the same program.
     """
 
     words: jax.Array
     rate: jax.Array
     shape: tuple[int, ...]
     layout: Layout
+    source: Source | None = dataclasses.field(default=None, init=False)
 
     @property
     def keep(self) -> jax.Array:
@@ -97,7 +100,7 @@ class Mask:
           >>> ~mask
           Mask(shape=(1000,), rate=0.75, packed in 128 bytes)
         """
-        return dataclasses.replace(self, words=~self.words, rate=self.keep)
+        return Mask(~self.words, self.keep, self.shape, self.layout)
 
     def __repr__(self) -> str:
         """Says what the mask is, without reading its bits."""
@@ -219,8 +222,13 @@ def draw_mask(
     key: jax.Array | None, shape: tuple[int, ...], start: Start, rate: Rate
 ) -> Mask:
     """The one draw: `sample_mask` after its checks, of the shape that is not shared."""
-    words, layout = draw_part(key, shape, start, rate)
-    return Mask(words, jnp.asarray(rate.value), shape, layout)
+    seed = None if key is None else jnp.stack(seed_words(key, WORDS_DOMAIN))
+    words, layout = draw_part(seed, shape, start, rate)
+    mask = Mask(words, jnp.asarray(rate.value), shape, layout)
+    if seed is not None:
+        # What is made of its leaves elsewhere has none: its draw is not at hand there.
+        object.__setattr__(mask, "source", Source(seed, start, rate))
+    return mask
 
 
 def scale_kept(mask: Mask, x: jax.Array) -> jax.Array:
@@ -239,59 +247,17 @@ def select(
     shift: jax.Array | None,
     dropped: jax.Array,
 ) -> jax.Array:
-    """The one select: scale * x + shift where the mask keeps, `dropped` elsewhere.
-
-    It is computed in at least float32 and rounded once, to the dtype of x: a scale
-    rounded to bfloat16 would be off by up to 0.4 %, and every output with it.
-
-    The checkpoint leaves the packed words, and scalars, as all that a backward pass
-    holds; it unpacks them again (test_packed_words_are_the_only_residual). A custom
-    derivative would close forward mode.
-    """
-
-    @checkpoint
-    def pick(words: jax.Array, x: jax.Array, *scalars: jax.Array) -> jax.Array:
-        def law(bits: jax.Array, x: jax.Array) -> jax.Array:
-            wide = widened(x)
-            # full_like carries the weak type of x, which a scalar's own would replace.
-            scale, dropped, *shift = (lax.full_like(wide, value) for value in scalars)
-            kept = wide * scale + shift[0] if shift else wide * scale
-            # Rounded before they are selected: a cotangent is then selected before it
-            # is widened, which a TPU's compiler would do in a pass of its own.
-            if kept.dtype != x.dtype:
-                kept, dropped = kept.astype(x.dtype), dropped.astype(x.dtype)
-            return jnp.where(bits, kept, dropped)
-
-        return over_bits(law, words, mask.layout, mask.shape, x)
-
+    """The one select: scale * x + shift where the mask keeps, `dropped` elsewhere."""
     scalars = (scale, dropped) if shift is None else (scale, dropped, shift)
-    return pick(mask.words, x, *scalars)
+    if mask.source is not None:
+        if part := _fused.part_of(mask.source, mask.shape, x):
+            return _fused.affine(part, mask.source, mask.words, x, *scalars)
+    return _select.affine(mask.layout, mask.shape, mask.words, x, *scalars)
 
 
 def choose(mask: Mask, x: jax.Array, other: jax.Array) -> jax.Array:
-    """Selects between two arrays: x where the mask keeps, the other elsewhere.
-
-    The packed words, and the rate, are all that a backward pass holds.
-    """
-
-    @checkpoint
-    def pick(words: jax.Array, rate: jax.Array, *arrays: jax.Array) -> jax.Array:
-        y = over_bits(jnp.where, words, mask.layout, mask.shape, *arrays)
-        # Nothing is scaled, so that a rate of NaN would go unseen.
-        return lax.select_n(jnp.isnan(rate), y, lax.full_like(y, jnp.nan))
-
-    return pick(mask.words, mask.rate, x, other)
-
-
-def widened(x: jax.Array) -> jax.Array:
-    """Returns x in the precision of a law: its own, but at least float32."""
-    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
-
-
-def real_dtype(x: jax.Array) -> np.dtype:
-    """The dtype of the real scalars of a law: of the precision of `widened(x)`."""
-    info = jnp.finfo(x.dtype)
-    return info.dtype if info.bits >= 32 else np.dtype(np.float32)
+    """Selects between two arrays: x where the mask keeps, the other elsewhere."""
+    return _select.either(mask.layout, mask.shape, mask.words, mask.rate, x, other)
 
 
 @jax.jit

@@ -12,7 +12,7 @@ from jax import lax
 
 from jdrop import _stream
 from jdrop._draw import along_axes
-from jdrop._mask import widened
+from jdrop._select import widened
 from jdrop._sharding import placed_like
 from jdrop._stream import Layout, Rate
 from jdrop._window import Start, row_places

@@ -11,7 +11,7 @@ from jax import lax
 
 from jdrop._arguments import as_count, as_key
 from jdrop._keys import key_for
-from jdrop._mask import real_dtype
+from jdrop._select import real_dtype
 
 
 class Prediction(NamedTuple):

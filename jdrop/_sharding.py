@@ -54,6 +54,17 @@ def is_explicit(x: jax.Array) -> bool:
     return bool(_axes(jax.typeof(x).sharding.mesh, AxisType.Explicit))
 
 
+def is_manual(x: jax.Array) -> bool:
+    """Whether x is the part of a device, inside shard_map."""
+    return bool(_axes(jax.typeof(x).sharding.mesh, AxisType.Manual))
+
+
+def is_partly_manual(x: jax.Array) -> bool:
+    """Whether some axes of the mesh of x are manual, and others are not."""
+    mesh = jax.typeof(x).sharding.mesh
+    return 0 < len(_axes(mesh, AxisType.Manual)) < len(mesh.axis_names)
+
+
 def _axes(mesh: Any, kind: AxisType) -> tuple[str, ...]:
     named = zip(mesh.axis_names, mesh.axis_types, strict=True)
     return tuple(name for name, axis_type in named if axis_type == kind)

@@ -90,12 +90,12 @@ def shared(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def draw_part(
-    key: jax.Array | None, shape: tuple[int, ...], start: Start, rate: Rate
+    seed: jax.Array | None, shape: tuple[int, ...], start: Start, rate: Rate
 ) -> tuple[jax.Array, Layout]:
     """Draws the words of a mask that begins anywhere in that of a larger array.
 
     Args:
-      key: A single key, or None where the rate is known to need none.
+      seed: Two words, or None where the rate is known to need none.
       shape: Shape of the mask.
       start: Where it begins.
       rate: The realised rate.
@@ -114,7 +114,7 @@ def draw_part(
     touched = (last if shift is None else last + BITS - 1) // BITS + 1
     sizes = (*layout.outer, touched, layout.columns)
     first = (*index[:lead], word_row, index[after])
-    words = draw_words(key, sizes, first, whole.words, rate)
+    words = draw_words(seed, sizes, first, whole.words, rate)
     if layout.rows[1:] != whole.rows[1:]:
         return _gather_rows(words, layout, whole.steps, shift), layout
     return words if shift is None else _shift_rows(words, layout, shift), layout

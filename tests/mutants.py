@@ -46,6 +46,7 @@ TRACED_ENDS = CONTRACT + "test_traced_rates_are_clamped_and_nan_gives_nan"
 DTYPE = CONTRACT + "test_dtype_stays_and_does_not_change_the_mask"
 MESH = "ops/test_mesh.py::test_the_same_without_a_word_between_devices"
 SHARD_MAP = "ops/test_shard_map.py::"
+KERNEL = "ops/test_kernel.py::"
 MODULE = "flax/test_modules.py::test_module_equals_function_bit_for_bit"
 MODULE_PARTS = "flax/test_modules.py::test_micro_batches_are_parts_of_the_batch"
 LINEN = "flax/test_linen.py::test_key_comes_from_the_named_collection_or_from_params"
@@ -257,6 +258,8 @@ BY_FILE = {
             "keep",
             TRACED_ENDS,
         ),
+    ],
+    "_select.py": [
         (
             "multiply for select",
             "jnp.where(bits, kept, dropped)",
@@ -325,8 +328,8 @@ BY_FILE = {
     "_draw.py": [
         (
             "digit order in a pair",
-            "kept = _fold(kept, low, below)\n        return _fold(kept, high,",
-            "kept = _fold(kept, high, below)\n        return _fold(kept, low,",
+            "kept = _fold(kept, low, below)\n    return _fold(kept, high,",
+            "kept = _fold(kept, high, below)\n    return _fold(kept, low,",
             WORDS,
         ),
         (
@@ -349,9 +352,19 @@ BY_FILE = {
         ),
         (
             "digit order at once elsewhere",
-            "in reversed(range(pairs)):",
-            "in range(pairs):",
+            "in reversed(range(pairs)):\n        at = counter + np.uint32(pair)\n"
+            "        kept = fold(",
+            "in range(pairs):\n        at = counter + np.uint32(pair)\n"
+            "        kept = fold(",
             OTHERS,
+        ),
+        (
+            "digit order in a kernel",
+            "in reversed(range(pairs)):\n        at = counter + np.uint32(pair)\n"
+            "        kept = fold_pair(",
+            "in range(pairs):\n        at = counter + np.uint32(pair)\n"
+            "        kept = fold_pair(",
+            KERNEL + "test_the_bits_of_xla",
         ),
         (
             "one block for all turns on a CPU",
@@ -380,8 +393,8 @@ BY_FILE = {
         ),
         (
             "carry that does not vary",
-            "seed | nothing, jnp.full(sizes, _ALL_KEPT, jnp.uint32) | nothing",
-            "seed, jnp.full(sizes, _ALL_KEPT, jnp.uint32)",
+            "seed | nothing, jnp.full(sizes, ALL_KEPT, jnp.uint32) | nothing",
+            "seed, jnp.full(sizes, ALL_KEPT, jnp.uint32)",
             SHARD_MAP + "test_shard_map_whose_arguments_vary_or_do_not",
         ),
         (
@@ -389,6 +402,62 @@ BY_FILE = {
             "words if rate.pairs else words & undrawn",
             "words",
             OTHERS + "[cuda]",
+        ),
+    ],
+    "_kernel.py": [
+        (
+            "first word of a block for all of its rows",
+            "kept[start // BITS : start // BITS + 1]",
+            "kept[:1]",
+            KERNEL + "test_the_bits_of_xla",
+        ),
+        (
+            "every block draws the words of the first",
+            "pl.program_id(1) * words[0]",
+            "0 * pl.program_id(1)",
+            KERNEL + "test_the_bits_of_xla",
+        ),
+        (
+            "kernel drops to zero",
+            "jnp.where(is_kept, value, dropped)",
+            "jnp.where(is_kept, value, 0 * dropped)",
+            KERNEL + "test_alpha_dropout",
+        ),
+    ],
+    "_part.py": [
+        (
+            "every device takes the part of the first",
+            "places[axis] + number * np.uint32(x.shape[axis])",
+            "places[axis] + 0 * number",
+            KERNEL + "test_meshes",
+        ),
+        (
+            "a cut within a word is aligned",
+            "is_aligned and step % BITS == 0",
+            "is_aligned",
+            KERNEL + "test_a_cut_between_the_bits_of_a_word",
+        ),
+    ],
+    "_fused.py": [
+        (
+            "a tangent has the dropped value",
+            "jnp.zeros_like(scalars[0])",
+            "scalars[1]",
+            KERNEL + "test_alpha_dropout",
+        ),
+        (
+            "a TPU's kernel where its compiler partitions",
+            'getattr(axes, "num_devices", 1) == 1',
+            "True",
+            KERNEL + "test_a_tpu_has_its_kernel_where_nothing_is_partitioned",
+        ),
+    ],
+    "pallas.py": [
+        (
+            "tiles begin at the first row",
+            "row // np.uint32(BITS) + lax",
+            "0 * row + lax",
+            "ops/test_pallas.py::test_dropout_inside_attention",
         ),
     ],
     "_jet.py": [

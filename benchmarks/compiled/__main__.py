@@ -2,7 +2,7 @@
 
     nox -s compiled                    makes the environment, and runs what follows
     python -m benchmarks.compiled      all chips, two at a time
-    python -m benchmarks.compiled --only v5e h100 --part family
+    python -m benchmarks.compiled --only v5e h100 --part family kernel
 
 What is found goes to `benchmarks/results/compiled.csv`, chip by chip, and to the tables
 of `docs/compiled.md`.
@@ -13,6 +13,7 @@ import itertools
 import multiprocessing
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +24,15 @@ import pandas as pd
 
 from benchmarks import records
 from benchmarks.compiled import page
-from benchmarks.compiled.compiler import be_quiet, figures
+from benchmarks.compiled.compiler import figures
+from benchmarks.compiled.process import prepare
 from benchmarks.compiled.programs import PARTS, Program, section
-from benchmarks.compiled.targets import ENVIRONMENT, TARGETS, missing
+from benchmarks.compiled.targets import (
+    ENVIRONMENT,
+    TARGETS,
+    environment,
+    missing,
+)
 
 Row = dict[str, Any]
 
@@ -33,15 +40,20 @@ Row = dict[str, Any]
 def compile_all(target: str, part: str, limit: float) -> Iterator[Row]:
     """Compiles the programs of a part for a chip; a row for each, as it is done."""
     every = list(PARTS[part]())
-    answers = each(figures, [(target, program) for program in every], limit)
-    for number, (program, found) in enumerate(zip(every, answers, strict=True), 1):
-        row = labels(target, part, program) | found
-        print(f"{number}/{len(every)}", *map(str, row.values()), flush=True)
-        yield row
+    with tempfile.TemporaryDirectory() as dump:
+        calls = [(target, program, dump) for program in every]
+        answers = each(figures, calls, limit, environment(part, dump))
+        for number, (program, found) in enumerate(zip(every, answers, strict=True), 1):
+            row = labels(target, part, program) | found
+            print(f"{number}/{len(every)}", *map(str, row.values()), flush=True)
+            yield row
 
 
 def each(
-    function: Callable[..., Row], calls: Iterable[tuple[Any, ...]], limit: float
+    function: Callable[..., Row],
+    calls: Iterable[tuple[Any, ...]],
+    limit: float,
+    variables: dict[str, str],
 ) -> Iterator[Row]:
     """What a function returns in a process of its own, or why it does not.
 
@@ -49,10 +61,11 @@ def each(
       function: Called with each of `calls`, in one process as long as that lives.
       calls: Tuples of arguments.
       limit: The seconds that a call may take; then the process is ended.
+      variables: Of the environment of such a process.
     """
     spawn, pool = multiprocessing.get_context("spawn"), None
     for arguments in calls:
-        pool = pool or spawn.Pool(1, be_quiet)
+        pool = pool or spawn.Pool(1, prepare, (variables,))
         try:
             yield pool.apply_async(function, arguments).get(limit)
         except multiprocessing.TimeoutError:

@@ -6,7 +6,7 @@ what it runs by import, which a package's `__main__` does not allow.
 
 import functools
 import math
-import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -16,22 +16,34 @@ from typing import Any
 
 from jax.stages import Compiled
 
-from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
+from benchmarks.compiled.digest import (
+    hlo_figures,
+    launched,
+    sass_instructions,
+    scheduled_bundles,
+)
 from benchmarks.compiled.programs import Program, drops, lowered
 from benchmarks.compiled.targets import TPUS, devices
 from benchmarks.family import MEMBERS
+from jdrop._kernel import block_of
+from jdrop._stream import Layout
+
+KERNEL_CALL = 'custom_call_target="tpu_custom_call"'
 
 cached_drops = functools.cache(drops)
 
 
-def be_quiet() -> None:
-    """Sends what the compilers say, which is much, nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+def figures(target: str, program: Program, dump: str) -> dict[str, float]:
+    """Compiles a program; the columns that it fills.
 
-
-def figures(target: str, program: Program) -> dict[str, float]:
-    """Compiles a program; the columns that it fills."""
+    Args:
+      target: The chip.
+      program: The program.
+      dump: Where libtpu writes the schedules of kernels, if it does.
+    """
     elements, chips = math.prod(program.shape), devices(target)
+    shutil.rmtree(dump, ignore_errors=True)
+    local = local_shape(program, len(chips))
     op = program.case if program.case in MEMBERS else ""
     drop = cached_drops()[op, program.contestant]
     with tempfile.TemporaryDirectory() as folder:
@@ -44,9 +56,18 @@ def figures(target: str, program: Program) -> dict[str, float]:
         seconds = round(time.process_time() - start, 2)
         found = read(compiled, elements) | {"seconds": seconds}
         if target not in TPUS:
-            local = elements // (len(chips) if program.cut else 1)
-            found |= gpu_figures(Path(folder), local)
+            found |= gpu_figures(Path(folder), math.prod(local))
+        elif Path(dump).exists():
+            calls = (compiled.as_text() or "").count(KERNEL_CALL)
+            found |= kernel_figures(Path(dump), local, calls)
     return found
+
+
+def local_shape(program: Program, chips: int) -> tuple[int, ...]:
+    """The shape of the array that one device drops from."""
+    cut = [*(program.cut or ()), *[None] * len(program.shape)]
+    sizes = zip(program.shape, cut, strict=False)
+    return tuple(size // (chips if name else 1) for size, name in sizes)
 
 
 def read(compiled: Compiled, elements: int) -> dict[str, float]:
@@ -54,6 +75,32 @@ def read(compiled: Compiled, elements: int) -> dict[str, float]:
     memory = compiled.memory_analysis()
     temporaries = {"temporaries": memory.temp_size_in_bytes} if memory else {}
     return hlo_figures(compiled.as_text() or "", elements) | temporaries
+
+
+def kernel_figures(dump: Path, shape: tuple[int, ...], calls: int) -> dict[str, float]:
+    """The kernels of a TPU's program, and their bundles in all steps of their grids.
+
+    Args:
+      dump: Where the schedules are.
+      shape: The kernels are jdrop's, each of an array of this shape.
+      calls: How many the program has; of equal ones the compiler schedules one.
+
+    Raises:
+      ValueError: If it is not known which of the kernels is called how often.
+    """
+    layout = Layout.of(shape)
+    height, width = block_of("tpu", layout)
+    steps = math.prod(layout.outer) * -(-math.prod(layout.rows) // height)
+    steps *= -(-layout.columns // width)
+    files = dump.glob("*-schedule-analysis_final_bundles.txt")
+    # Another file of each program has the bundles that its kernels call.
+    texts = [file.read_text() for file in files if "TLP" not in file.name]
+    bundles = [scheduled_bundles(text) for text in texts if "tpu_custom_call" in text]
+    if len(bundles) == 1:
+        bundles *= calls
+    if len(bundles) != calls:
+        raise ValueError(f"{calls} calls of {len(bundles)} different kernels")
+    return {"kernels": calls, "bundles": steps * sum(bundles)}
 
 
 def gpu_figures(folder: Path, elements: int) -> dict[str, float]:

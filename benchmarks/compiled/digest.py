@@ -1,4 +1,4 @@
-"""The figures of a compiled program, read from its texts: HLO, thunks and SASS."""
+"""The figures of a compiled program, read from its texts: HLO, schedules, SASS."""
 
 import math
 import re
@@ -13,6 +13,7 @@ _NAMING = re.compile(r'custom_call_target="(?:ConcatBitcast|AllocateBuffer)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _THUNK = re.compile(r"^ *\d+: k(\w+)\s+\[.*?\]\s+(\S*)(.*)$", re.MULTILINE)
 _LAUNCH = re.compile(r"grid: \[([\d, ]+)\] threads: \[([\d, ]+)\]")
+_BUNDLES = re.compile(r"^.*total scheduled bundles:\s+(\d+)", re.MULTILINE)
 # An address and an instruction, with its predicate before it.
 _SASS = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?(\w+)", re.MULTILINE)
 
@@ -71,6 +72,18 @@ def launched(thunks: str) -> tuple[int, dict[str, int]]:
             sizes = ",".join(launch.groups()).split(",")
             threads[name] += math.prod(map(int, sizes))
     return launches, dict(threads)
+
+
+def scheduled_bundles(text: str) -> int:
+    """The bundles of instructions in the final schedule of a TPU's kernel.
+
+    Raises:
+      ValueError: If the text is not such a schedule's.
+    """
+    found = _BUNDLES.findall(text)
+    if len(found) != 1:
+        raise ValueError(f"one number of scheduled bundles is wanted; got {found}")
+    return int(found[0])
 
 
 def sass_instructions(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import records
-from benchmarks.compiled.programs import BITS, CUTS, RBG
+from benchmarks.compiled.programs import BITS, CUTS, KERNEL, RBG
 from benchmarks.compiled.targets import TARGETS
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING
 from benchmarks.table import names
@@ -18,8 +18,8 @@ PAGE = records.ROOT / "docs" / "compiled.md"
 RESULTS = records.RESULTS / "compiled.csv"
 
 PROGRAM = ["case", "shape", "dtype", "rate", "contestant"]
-FIGURES = ["cycles", "uncounted", "kernels", "launches", "whiles", "instructions"]
-FIGURES += ["temporaries", "collectives", "copies", "seconds"]
+FIGURES = ["cycles", "uncounted", "bundles", "kernels", "launches", "whiles"]
+FIGURES += ["instructions", "temporaries", "collectives", "copies", "seconds"]
 COLUMNS = ["section", *PROGRAM, "keys", *FIGURES, "failure"]
 INDEX = [*PROGRAM[:-1], "name"]
 LARGE = ("4096x4096", "8x2048x1024")
@@ -58,17 +58,19 @@ def load() -> pd.DataFrame:
     floors = rows[rows.name.isin([FLOOR, NOTHING])].set_index(where)
     rows = rows.join(floors[["cycles", "temporaries"]].add_prefix("least "), on=where)
     elements = [math.prod(map(int, shape.split("x"))) for shape in rows["shape"]]
-    rows["ratio"] = rows.cycles / rows["least cycles"]
+    cycles = rows.cycles + rows.bundles.fillna(0)
+    rows["ratio"] = cycles / rows["least cycles"]
     rows["bits"] = 8 * (rows.temporaries - rows["least temporaries"]) / elements
     return rows.fillna({"rate": 0})
 
 
 def tables(rows: pd.DataFrame, sources: Any) -> dict[str, str]:
     """The tables of the page."""
-    family, rows = rows[rows.part == "family"], rows[rows.part != "family"]
-    failed = pd.concat([rows, family])
-    failed = failed[failed.failure != ""]
-    cut = rows["case"].isin([case for case, *_ in CUTS])
+    failed, family = rows[rows.failure != ""], rows[rows.part == "family"]
+    both = rows[rows.part != "family"]
+    cuts = both["case"].isin([case for case, *_ in CUTS])
+    rows = both[both.part != "kernel"]
+    cut = cuts[rows.index]
     gpu = rows.section == "h100"
     tpu = rows[~gpu & ~cut & (rows.rate > 0)]
     large = (rows["shape"] == LARGE[0]) & (rows.dtype == "float32")
@@ -79,15 +81,17 @@ def tables(rows: pd.DataFrame, sources: Any) -> dict[str, str]:
         "cycles": across(tpu, "ratio"),
         "temporaries": across(tpu, "bits"),
         "gpu": rows[gpu & ~cut][[*INDEX, *columns]],
-        "copies": across(rows[rows.copies > 0], "copies"),
-        "collectives": across(rows[cut], "collectives"),
+        "kernel": of_kernel(both[~cuts & (both.section != "h100")]),
+        "kernel on h100": of_kernel_on_gpu(both[~cuts & (both.section == "h100")]),
+        "copies": across(both[both.copies > 0], "copies"),
+        "collectives": across(both[cuts], "collectives"),
         "seconds": across(rows[large & leaders], "seconds"),
         "family": of_family(family),
         "failures": failed[["section", *INDEX, "failure"]],
         "runs": records.runs(sources),
     }
     return {
-        name: "None." if frame.empty else records.table(frame.fillna(""))
+        name: "None." if frame.empty else records.table(frame.astype(object).fillna(""))
         for name, frame in frames.items()
     }
 
@@ -97,6 +101,38 @@ def across(rows: pd.DataFrame, figure: str) -> pd.DataFrame:
     wide = rows.pivot(index=INDEX, columns="section", values=figure)
     chips = [chip for chip in TARGETS if chip in wide]
     return rows[INDEX].drop_duplicates().join(wide[chips], on=INDEX)
+
+
+def of_kernel(rows: pd.DataFrame) -> pd.DataFrame:
+    """A program a line: what the kernel and XLA take on each TPU, and the ratios."""
+    own, program = rows[(rows.name == KERNEL) & (rows.kernels > 0)], INDEX[:-1]
+    if own.empty:
+        return own
+    bundles, cycles = ((own[name] / 1000).map(_short) for name in ("bundles", "cycles"))
+    wide = across(own.assign(sum=bundles + " + " + cycles), "sum")
+    for chip in [chip for chip in TARGETS if chip in wide]:
+        on_it = rows[rows.section == chip]
+        ratios = on_it.pivot(index=program, columns="name", values="ratio")
+        cells = [ratios[name].map(_short) for name in (KERNEL, JDROP, FLAX)]
+        cells = [cell.replace("nan", "-") for cell in cells]
+        texts = cells[0] + ", " + cells[1] + ", " + cells[2]
+        place = wide.columns.get_loc(chip) + 1
+        lines = wide[program].join(texts.rename("text"), on=program)
+        wide.insert(place, f"{chip} ratios", lines.text)
+    return wide.drop(columns="name")
+
+
+def of_kernel_on_gpu(rows: pd.DataFrame) -> pd.DataFrame:
+    """What an H100 is given with the kernel, and the instructions of the others."""
+    program, name = INDEX[:-1], "instructions"
+    others = rows.pivot(index=program, columns="name", values=name)[[JDROP, FLAX]]
+    own = rows[rows.name == KERNEL].join(others, on=program)
+    columns = [*program, "kernels", "launches", "bits", name, JDROP, FLAX]
+    return own[own[name] != own[JDROP]][columns]
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def of_family(rows: pd.DataFrame) -> pd.DataFrame:

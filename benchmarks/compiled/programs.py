@@ -16,6 +16,7 @@ from jax.sharding import (
     SingleDeviceSharding,
 )
 
+import jdrop
 from benchmarks.contestants import FLAX, FLOOR, JDROP, NOTHING, gather
 from benchmarks.family import BY_HAND, MEMBERS
 
@@ -25,6 +26,8 @@ Drop = Callable[..., Any]
 
 RBG, BITS = "flax.linen, rbg", "uint8 bits, rbg"
 LEADERS = (JDROP, FLAX, RBG, BITS)
+KERNEL, MAPPED = "jdrop kernel, threefry2x32", "jdrop kernel in shard_map, threefry2x32"
+"""jdrop where its kernel is asked for; the second, where each device has its part."""
 DTYPES = ("float32", "bfloat16")
 LARGE: tuple[Shape, ...] = ((4096, 4096), (8, 2048, 1024))
 OTHERS: tuple[Shape, ...] = (
@@ -103,6 +106,25 @@ def family_programs() -> Iterator[Program]:
             yield Program(name, op.shape, "float32", contestant, 0.1)
 
 
+def kernel_programs() -> Iterator[Program]:
+    """Those of jdrop again, and a cut inside `shard_map`.
+
+    Without attention, uneven rows or columns, which the kernel does not take, and a
+    second rate of what compiles for a minute.
+    """
+    for program in programs():
+        case, shape, _, name, rate, _ = program
+        if name != JDROP or case.startswith("attention"):
+            continue
+        if shape[-2] % 8 or shape[-1] % 128:
+            continue
+        if case == "MLP pullback" and rate == 0.5:
+            continue
+        yield program._replace(contestant=KERNEL)
+        if case == "batch cut":
+            yield program._replace(contestant=MAPPED)
+
+
 def _contest(
     case: str,
     shape: Shape,
@@ -118,7 +140,10 @@ def _contest(
 
 def drops() -> dict[tuple[str, str], Drop]:
     """What a contestant computes, by its name and that of an op, "" for dropout."""
-    named = {c.name: c.drop for c in gather()} | {
+    named = {c.name: c.drop for c in gather()}
+    named |= {
+        KERNEL: named[JDROP],
+        MAPPED: _by_device,
         FLOOR: lambda key, x, rate: x * 1.25,
         NOTHING: lambda key, x, rate: x,
         BITS: _by_bits,
@@ -131,7 +156,11 @@ def drops() -> dict[tuple[str, str], Drop]:
     }
 
 
-PARTS = {"dropout": programs, "family": family_programs}
+PARTS = {
+    "dropout": programs,
+    "family": family_programs,
+    "kernel": kernel_programs,
+}
 """What may be compiled again by itself."""
 
 
@@ -144,6 +173,12 @@ def _by_bits(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
     """The cheapest way of `jax.random`: a byte an element, the rate in 256ths."""
     keep = jax.random.bits(key, x.shape, jnp.uint8) >= np.uint8(round(256 * rate))
     return jnp.where(keep, x / (1 - rate), 0)
+
+
+def _by_device(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    """In `shard_map`: a device's part of the first axis, at its place in the whole."""
+    place = jax.lax.axis_index("a") * x.shape[0]
+    return jdrop.dropout(key, x, rate, offset=place)
 
 
 def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.Lowered:
@@ -163,6 +198,10 @@ def lowered(program: Program, drop: Drop, devices: Sequence[Any]) -> jax.stages.
     here = everywhere
     if cut:
         mesh = Mesh(np.array(devices), ("a",))
+        if name == MAPPED:
+            function = jax.shard_map(
+                function, mesh=mesh, in_specs=(PartitionSpec(), cut), out_specs=cut
+            )
         everywhere, here = (NamedSharding(mesh, s) for s in (PartitionSpec(), cut))
     make = functools.partial(
         jax.ShapeDtypeStruct, dtype=jnp.dtype(dtype), sharding=here

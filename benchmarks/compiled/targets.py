@@ -24,6 +24,21 @@ ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 
+"""Of every process."""
+
+
+def environment(part: str, dump: str) -> dict[str, str]:
+    """Of a process that compiles a part: read once, by jdrop and by libtpu.
+
+    Args:
+      part: Its name.
+      dump: Folder for the schedules of a TPU's kernels.
+    """
+    if part != "kernel":
+        return {"JDROP_KERNEL": "off"}
+    asked = f"--xla_jf_dump_to={dump} --xla_jf_dump_llo_text=true"
+    return {"JDROP_KERNEL": "on", "LIBTPU_INIT_ARGS": asked}
+
 
 def missing(targets: Iterable[str]) -> list[str]:
     """The modules of compilers that are not installed."""

@@ -15,14 +15,16 @@ branches (Huang et al., 2016, https://arxiv.org/abs/1603.09382), or both.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 import pandas as pd
+from jax.custom_batching import sequential_vmap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -53,6 +55,16 @@ LSTM_RATES, TRANSFORMER_RATES = (0.25, 0.5), (0.1, 0.3)
 State = tuple[jax.Array, jax.Array]
 
 
+def orthogonal(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """Flax's own first weights of the gates, of one seed after the other.
+
+    A QR decomposition of a batch waits, in a thread of XLA's pool on a CPU, for others
+    of that pool. Those of several gates at once wait for ever (jaxlib 0.10.2).
+    """
+    draw = nn.initializers.orthogonal()
+    return sequential_vmap(lambda key: draw(key, shape, dtype))(key)
+
+
 class Step(nn.Module):
     """One step of an LSTM, with dropout of the state."""
 
@@ -69,7 +81,8 @@ class Step(nn.Module):
             hidden = Dropout(self.rate, deterministic=rest)(hidden)
         if self.kind.endswith("cells too"):
             cells = Dropout(self.rate, deterministic=rest)(cells)
-        new, _ = nn.OptimizedLSTMCell(UNITS)((cells, hidden), row)
+        lstm = nn.OptimizedLSTMCell(UNITS, recurrent_kernel_init=orthogonal)
+        new, _ = lstm((cells, hidden), row)
         if self.kind == "zoneout":
             cells = Zoneout(self.rate, deterministic=rest)(new[0], cells)
             hidden = Zoneout(self.rate / 10, deterministic=rest)(new[1], hidden)

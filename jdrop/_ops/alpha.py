@@ -9,8 +9,9 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, as_number, is_known, key_first
 from jdrop._axes import all_axes_but
-from jdrop._mask import Mask, real_dtype, select
+from jdrop._mask import Mask, select
 from jdrop._op import Op, apply
+from jdrop._select import real_dtype
 
 # What SELU tends to for inputs of -infinity: minus the product of its two constants.
 # Klambauer et al. 2017, section 2.

@@ -22,9 +22,10 @@ from jdrop._arguments import (
 from jdrop._axes import all_axes_but, as_axis
 from jdrop._gamma import seed_rate
 from jdrop._jet import checkpoint
-from jdrop._mask import Mask, real_dtype
+from jdrop._mask import Mask
 from jdrop._noise import times
 from jdrop._op import Op, apply
+from jdrop._select import real_dtype
 from jdrop._sharding import placed_like
 from jdrop._unpack import unpack
 

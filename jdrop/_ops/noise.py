@@ -8,9 +8,9 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import Key, as_number, is_known, key_first
 from jdrop._jet import checkpoint
-from jdrop._mask import real_dtype
 from jdrop._noise import Noise, draw_noise, plus, times
 from jdrop._op import Op, apply
+from jdrop._select import real_dtype
 
 
 @key_first

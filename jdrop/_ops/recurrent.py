@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from jdrop._arguments import Key, key_first
 from jdrop._axes import check_same
 from jdrop._jet import checkpoint
-from jdrop._mask import choose, widened
+from jdrop._mask import choose
 from jdrop._op import Op, apply
+from jdrop._select import widened
 
 
 @key_first

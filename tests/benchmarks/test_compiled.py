@@ -11,16 +11,24 @@ import pytest
 from benchmarks import records
 from benchmarks.compiled import __main__ as command
 from benchmarks.compiled import page
-from benchmarks.compiled.compiler import read
-from benchmarks.compiled.digest import hlo_figures, launched, sass_instructions
+from benchmarks.compiled.compiler import kernel_figures, local_shape, read
+from benchmarks.compiled.digest import (
+    hlo_figures,
+    launched,
+    sass_instructions,
+    scheduled_bundles,
+)
 from benchmarks.compiled.programs import (
     BITS,
+    KERNEL,
+    MAPPED,
     drops,
     family_programs,
+    kernel_programs,
     lowered,
     programs,
 )
-from benchmarks.compiled.targets import missing
+from benchmarks.compiled.targets import environment, missing
 from benchmarks.contestants import JDROP
 from benchmarks.family import MEMBERS
 
@@ -75,6 +83,13 @@ loop_or_fusion:
         /*0040*/                   NOP;
 .L_x_1:
 """
+SCHEDULE = """\
+Schedule analysis:
+	total scheduled bundles:    120
+	empty scheduled bundles:    3
+	non empty scheduled bundles: 117
+	120.00 scheduled bundles (100.00%): tpu_custom_call
+"""
 
 
 def test_hlo_is_counted_by_what_moves_and_by_where_it_stands():
@@ -95,6 +110,65 @@ def test_threads_of_a_kernel_are_those_of_all_its_launches():
 
 def test_instructions_are_told_from_labels_and_padding():
     assert sass_instructions(SASS) == 4
+
+
+def test_bundles_of_a_schedule_are_those_of_its_total():
+    assert scheduled_bundles(SCHEDULE) == 120
+    for text in ("", 2 * SCHEDULE):
+        with pytest.raises(ValueError, match="one number of scheduled bundles"):
+            scheduled_bundles(text)
+
+
+def test_bundles_are_those_of_each_kernel_at_each_step(tmp_path):
+    end = "schedule-analysis_final_bundles.txt"
+    texts = {
+        f"1-jdrop-70-{end}": SCHEDULE,
+        f"2-jdrop-70-{end}": SCHEDULE.replace("120", "30"),
+        f"1-TLP-72-{end}": SCHEDULE,
+        f"3-fusion-70-{end}": SCHEDULE.replace("tpu_custom_call", "fusion"),
+        "1-jdrop-71-final_bundles.txt": SCHEDULE,
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    # Three of 256 rows and two of 1024 columns, in each of the four of a batch.
+    steps = 4 * 3 * 2
+    shape = 4, 600, 1100
+    found = kernel_figures(tmp_path, shape, 2)
+    assert found == {"kernels": 2, "bundles": 150 * steps}
+    with pytest.raises(ValueError, match="3 calls of 2 different kernels"):
+        kernel_figures(tmp_path, shape, 3)
+    (tmp_path / f"2-jdrop-70-{end}").unlink()
+    found = kernel_figures(tmp_path, shape, 2)
+    assert found == {"kernels": 2, "bundles": 2 * 120 * steps}
+
+
+def test_the_kernel_is_compiled_where_jdrop_is():
+    every = list(kernel_programs())
+    own = [p._replace(contestant=JDROP) for p in every if p.contestant == KERNEL]
+    assert set(own) < {p for p in programs() if p.contestant == JDROP}
+    [mapped] = [p for p in every if p.contestant == MAPPED]
+    assert local_shape(mapped, 4) == (2, 2048, 1024)
+
+
+@pytest.mark.slow
+def test_in_shard_map_each_device_draws_its_part():
+    [mapped] = [p for p in kernel_programs() if p.contestant == MAPPED]
+    small = mapped._replace(shape=(4, 32, 8))
+    arrays = jax.random.key_data(jax.random.key(3)), jnp.ones(small.shape)
+    results = []
+    for program in (small, small._replace(contestant=KERNEL)):
+        drop = drops()["", program.contestant]
+        compiled = lowered(program, drop, jax.devices()[:4]).compile()
+        results.append(compiled(*jax.device_put(arrays, compiled.input_shardings[0])))
+    assert jnp.array_equal(*results)
+
+
+def test_a_process_is_told_whether_there_is_a_kernel():
+    for part in ("dropout", "family"):
+        assert environment(part, "dump") == {"JDROP_KERNEL": "off"}
+    told = environment("kernel", "dump")
+    assert told["JDROP_KERNEL"] == "on"
+    assert "--xla_jf_dump_to=dump " in told["LIBTPU_INIT_ARGS"]
 
 
 def test_every_case_computes_on_arrays_of_its_shape():
@@ -134,13 +208,13 @@ def test_an_op_of_the_family_is_given_what_it_takes():
 
 def test_what_fails_is_a_row_and_the_next_is_compiled():
     calls = [({"cycles": 1},), ([1],), ({"cycles": 2},)]
-    first, failure, last = command.each(dict, calls, 60)
+    first, failure, last = command.each(dict, calls, 60, {})
     assert [first, last] == [{"cycles": 1}, {"cycles": 2}]
     assert failure == {"failure": "TypeError: " + failure["failure"][11:]}
 
 
 def test_a_compiler_that_does_not_end_is_ended():
-    [stuck] = command.each(time.sleep, [(60,)], 0.1)
+    [stuck] = command.each(time.sleep, [(60,)], 0.1, {})
     assert stuck == {"failure": "no answer within 0.1 s, or the compiler died"}
 
 

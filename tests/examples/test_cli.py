@@ -655,12 +655,12 @@ def test_the_budget_is_steps_whatever_the_size_of_the_data(size: int) -> None:
 def test_dropout_helps_on_little_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    accuracy: dict[str, list[float]] = {"0": [], "0.5": []}
-    for rate, results in accuracy.items():
-        for seed in range(10):
+    loss: dict[str, list[float]] = {"0": [], "0.5": []}
+    for rate, results in loss.items():
+        for seed in range(3):
             out = ["--out", str(tmp_path / f"{rate}-{seed}"), "--quiet"]
             chosen = ["--train-size", "200", "--rate", rate, "--seed", str(seed)]
             assert main([*chosen, *out]) == 0
-            results.append(json.loads(capsys.readouterr().out)["test_accuracy"])
-    assert sum(accuracy["0.5"]) > sum(accuracy["0"])
-    assert sum(accuracy["0.5"]) / 10 > 0.94
+            results.append(json.loads(capsys.readouterr().out)["test_loss"])
+    # Of ten seeds: 0.152 to 0.183 with dropout, and 0.222 to 0.297 without.
+    assert max(loss["0.5"]) < 0.2 < min(loss["0"])

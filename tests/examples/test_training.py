@@ -130,14 +130,14 @@ def test_a_run_that_was_killed_while_it_saved_goes_on(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_at_any_moment_goes_on(
     network: str, tmp_path: Path
 ) -> None:
-    arguments = [*SHORT, *NETWORKS[network].split(), "--steps", "200"]
+    arguments = [*SHORT, *NETWORKS[network].split(), "--steps", "100"]
     arguments += ["--checkpoint-every", "1"]
     started = time.monotonic()
     process = start(*arguments, "--out", tmp_path / "whole")
     assert process.wait(timeout=DEADLINE) == 0
     seconds = time.monotonic() - started
     expected = summary_of(tmp_path / "whole")["params_sha256"]
-    for i in range(4):
+    for i in range(3):
         run = tmp_path / str(i)
         process = start(*arguments, "--out", run)
         # Every moment is as good as another one.
@@ -145,7 +145,10 @@ def test_a_run_that_was_killed_at_any_moment_goes_on(
         process.kill()
         process.wait(timeout=DEADLINE)
         again = ["--resume", run] if (run / "config.json").exists() else ["--out", run]
-        assert train(*arguments, *again) == 0
+        # Not in this process: its eight devices have threads enough to add up the
+        # gradients of convolutions in another order.
+        process = start(*arguments, *again)
+        assert process.wait(timeout=DEADLINE) == 0
         assert summary_of(run)["params_sha256"] == expected
         assert history_of(run) == history_of(tmp_path / "whole")
 
@@ -266,6 +269,11 @@ def test_patience_keeps_the_best(
     assert early["ended"] == "no lower validation loss for 2 evaluations"
     assert (early["steps"], early["best_step"]) == (8, 4)
     assert early["validation_loss"] == 1.0
+    # It does not go on where its patience was at an end: it is only written once more.
+    assert train("--quiet", "--resume", tmp_path / "early") == 0
+    again = summary_of(tmp_path / "early")
+    assert again["ended"] == early["ended"]
+    assert (again["steps"], again["params_sha256"]) == (8, early["params_sha256"])
     assert (
         train(
             *SHORT, "--schedule", "constant", "--steps", "4", "--out", tmp_path / "four"
