@@ -14,8 +14,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DELETE_ON_ERROR:
 # Two targets must not install into one environment at a time.
 .NOTPARALLEL:
-.PHONY: help train test test-slow mutants versions compiled lint format format-check
-.PHONY: typecheck check clean
+.PHONY: help train test test-slow mutants versions compiled docs lint format
+.PHONY: format-check typecheck check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,10 @@ versions: $(VENV)/.installed-dev ## Run the self-check under other versions of J
 compiled: $(VENV)/.installed-dev ## Compile for TPUs and a GPU that need not be there
 	$(BIN)/nox --session compiled -- $(ARGS)
 
+docs: $(VENV)/.installed-docs ## Run every example of the site, and build it into site/
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "slow or not slow" tests/project/test_pages.py
+	$(BIN)/mkdocs build
+
 lint: $(VENV)/.installed-dev ## Lint
 	$(BIN)/ruff check .
 
@@ -51,7 +55,7 @@ format-check: $(VENV)/.installed-dev ## Check the format, change nothing
 typecheck: $(VENV)/.installed-dev ## Check the types
 	$(BIN)/mypy
 
-check: test lint format-check typecheck ## Run the tests and every check
+check: test docs lint format-check typecheck ## Run the tests and every check
 
 clean: ## Remove the environment, caches and build output
 	rm -rf $(VENV) build dist site .hypothesis .nox .mypy_cache .pytest_cache .ruff_cache
