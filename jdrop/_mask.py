@@ -17,7 +17,7 @@ from jdrop._jet import is_in_jet
 from jdrop._keys import consume
 from jdrop._select import real_dtype
 from jdrop._sharding import sharded_like
-from jdrop._stream import WORDS_DOMAIN, Layout, Rate, seed_words
+from jdrop._stream import Layout, Rate, mask_seed
 from jdrop._unpack import unpack
 from jdrop._window import Start, draw_part, shared
 
@@ -222,7 +222,7 @@ def draw_mask(
     key: jax.Array | None, shape: tuple[int, ...], start: Start, rate: Rate
 ) -> Mask:
     """The one draw: `sample_mask` after its checks, of the shape that is not shared."""
-    seed = None if key is None else jnp.stack(seed_words(key, WORDS_DOMAIN))
+    seed = None if key is None else mask_seed(key)
     words, layout = draw_part(seed, shape, start, rate)
     mask = Mask(words, jnp.asarray(rate.value), shape, layout)
     if seed is not None:

@@ -115,6 +115,11 @@ def seed_words(key: jax.Array, domain: tuple[int, int]) -> tuple[jax.Array, jax.
     return seed
 
 
+def mask_seed(key: jax.Array) -> jax.Array:
+    """The seed of the words of masks, uint32 of shape (2,)."""
+    return jnp.stack(seed_words(key, WORDS_DOMAIN))
+
+
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=("value",), meta_fields=("pairs",)
 )

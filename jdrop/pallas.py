@@ -54,7 +54,7 @@ def seed(key: jax.Array) -> jax.Array:
       >>> jdrop.pallas.seed(jax.random.key(0)).shape
       (2,)
     """
-    return jnp.stack(_stream.seed_words(consume(key), _stream.WORDS_DOMAIN))
+    return _stream.mask_seed(consume(key))
 
 
 def keep(rate: float) -> float:

@@ -1,6 +1,5 @@
 """Each block of Python in the README and on the site runs alone, as it is pasted."""
 
-import json
 import re
 from pathlib import Path
 
