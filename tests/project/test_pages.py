@@ -43,7 +43,7 @@ def paste(block):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("block", every_block())
+@pytest.mark.parametrize("block", list(every_block()))
 def test_block_alone(block):
     paste(block)
 
