@@ -55,7 +55,7 @@ format-check: $(VENV)/.installed-dev ## Check the format, change nothing
 typecheck: $(VENV)/.installed-dev ## Check the types
 	$(BIN)/mypy
 
-check: test docs lint format-check typecheck ## Run the tests and every check
+check: docs test lint format-check typecheck ## Run the tests and every check
 
 clean: ## Remove the environment, caches and build output
 	rm -rf $(VENV) build dist site .hypothesis .nox .mypy_cache .pytest_cache .ruff_cache
