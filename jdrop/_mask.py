@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jdrop import _arguments, _axes, _fused, _select
-from jdrop._arguments import key_first
+from jdrop._calls import checked_call
 from jdrop._fused import Source
 from jdrop._jet import is_in_jet
 from jdrop._keys import consume
@@ -114,7 +114,7 @@ class Mask:
         return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
 
 
-@key_first
+@checked_call
 def sample_mask(
     key: jax.Array,
     shape: Sequence[int],
@@ -179,6 +179,7 @@ def sample_mask(
     return _sample(consume(key), shared(shape, dims), start, Rate.of(p))
 
 
+@checked_call
 def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
     """Scales what the mask keeps, so that the expectation stays, and zeros the rest.
 

@@ -728,8 +728,8 @@ BY_FILE = {
         ),
         (
             "nnx module changes a key that is given",
-            "Array):\n            return rngs",
-            "Array):\n            return jax.random.fold_in(rngs, 0)",
+            "return jnp.asarray(rngs)",
+            "return jax.random.fold_in(rngs, 0)",
             MODULE,
         ),
         (
