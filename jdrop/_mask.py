@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Sequence
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -112,6 +114,25 @@ class Mask:
             rate = np.array2string(np.asarray(self.rate))
         size = 4 * math.prod(self.layout.words)
         return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
+
+
+def _to_bytes(meta: tuple[tuple[int, ...], Layout]) -> bytes:
+    shape, layout = meta
+    return json.dumps((shape, layout.outer, layout.rows, layout.columns)).encode()
+
+
+def _of_bytes(data: bytes) -> tuple[tuple[int, ...], Layout]:
+    shape, outer, rows, columns = json.loads(data)
+    return tuple(shape), Layout(tuple(outer), tuple(rows), columns)
+
+
+# So that an exported program may take and return masks.
+jax.export.register_pytree_node_serialization(
+    Mask,
+    serialized_name="jdrop.Mask",
+    serialize_auxdata=_to_bytes,
+    deserialize_auxdata=_of_bytes,
+)
 
 
 @checked_call
