@@ -156,9 +156,18 @@ class _Module(nnx.Module):
             )
         return mode
 
+    def _stream_of(self, rngs: nnx.Rngs) -> nnx.RngStream:
+        try:
+            return rngs[self.rng_collection]
+        except KeyError as error:
+            raise KeyError(
+                f"{error.args[0]} Pass nnx.Rngs(seed), whose one key serves all, or "
+                f"nnx.Rngs({self.rng_collection}=seed)."
+            ) from None
+
     def _own_stream(self, rngs: Keys | None) -> nnx.RngStream | None:
         if isinstance(rngs, nnx.Rngs):
-            rngs = rngs[self.rng_collection]
+            rngs = self._stream_of(rngs)
         if isinstance(rngs, nnx.RngStream):
             return rngs.fork()
         if rngs is None:
@@ -177,7 +186,7 @@ class _Module(nnx.Module):
                 "call. Pass rngs=nnx.Rngs(seed) to either, or a key to the call."
             )
         if isinstance(rngs, nnx.Rngs):
-            rngs = rngs[self.rng_collection]
+            rngs = self._stream_of(rngs)
         if isinstance(rngs, nnx.RngStream):
             return rngs()
         if isinstance(rngs, jax.Array | np.ndarray):

@@ -293,6 +293,20 @@ BY_FILE = {
             "core/test_limits.py::test_a_long_double_is_rounded_once",
         ),
     ],
+    "_calls.py": [
+        (
+            "name that is not taken goes unsaid",
+            "if name not in taken:",
+            "if name is None:",
+            "core/test_errors.py::test_a_name_from_elsewhere_says_what_it_is_here",
+        ),
+        (
+            "missing argument goes unsaid",
+            "if not missing:",
+            "if missing:",
+            "core/test_errors.py::test_a_call_of_another_form_says_how_it_is_called",
+        ),
+    ],
     "_axes.py": [
         (
             "negative broadcast dim",

@@ -75,8 +75,11 @@ def test_missing_keys_and_modes_fail():
         Dropout(0.5)(X)
     with pytest.raises(ValueError, match="No `deterministic` argument .* to Dropout"):
         Dropout(0.5, deterministic=None)(X)
-    with pytest.raises(KeyError, match="No RngStream named 'dropout'"):
+    law = r"No RngStream named 'dropout' .* or nnx.Rngs\(dropout=seed\)"
+    with pytest.raises(KeyError, match=law):
         Dropout(0.5, rngs=nnx.Rngs(params=0))
+    with pytest.raises(KeyError, match=law):
+        Dropout(0.5)(X, rngs=nnx.Rngs(params=0))
     with pytest.raises(TypeError, match="RngStream or None, but got int.*nnx.Rngs"):
         Dropout(0.5, rngs=0)
     with pytest.raises(TypeError, match="RngStream or jax.Array, but got int.*Rngs"):
