@@ -303,7 +303,7 @@ BY_FILE = {
         (
             "missing argument goes unsaid",
             "if not missing:",
-            "if missing:",
+            "if True:",
             "core/test_errors.py::test_a_call_of_another_form_says_how_it_is_called",
         ),
     ],
