@@ -160,7 +160,9 @@ def tile_words(
     index = [*places[:lead], words, columns]
     counter, other = _stream.counters(index, [None] * len(index), layout.words)
     threshold = lax.full((), int(_stream.threshold(realised.value)), jnp.uint32)
-    kept = _draw.draw_tile(threshold, seed, realised.pairs or 0, counter, other)
+    kept = _draw.draw_tile(
+        threshold, _two_words(seed), realised.pairs or 0, counter, other
+    )
     kept = jnp.zeros_like(kept) if realised.value == 1 else kept
     # Where nothing is drawn, one word may stand for all.
     return jnp.broadcast_to(kept, sizes)
@@ -198,6 +200,17 @@ def unpack(words: jax.Array) -> jax.Array:
     spread = jnp.broadcast_to(words[:, None, :], place.shape)
     bits = (spread >> place) & np.uint32(1)
     return bits.reshape(rows * BITS, columns) != np.uint32(0)
+
+
+def _two_words(seed: Sequence[jax.Array]) -> list[jax.Array]:
+    is_list = isinstance(seed, Sequence) or getattr(seed, "ndim", 0) == 1
+    words = list(seed) if is_list else []
+    if len(words) != 2 or any(jnp.result_type(word) != jnp.uint32 for word in words):
+        raise TypeError(
+            "seed is two uint32 scalars; got "
+            f"{_arguments.describe(seed)}. Pass both of what `seed(key)` returns."
+        )
+    return words
 
 
 def _concrete(rate: float) -> Rate:

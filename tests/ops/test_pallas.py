@@ -117,6 +117,12 @@ def test_tiles_that_are_none(start, within, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("seed", [KEY, 0, (1.0, 2.0), jnp.zeros(3, jnp.uint32)])
+def test_a_seed_is_two_words(seed):
+    with pytest.raises(TypeError, match="seed is two uint32 scalars; got .* Pass both"):
+        jdrop.pallas.tile_words(seed, 0.5, (0, 0), (32, 8), within=(64, 8))
+
+
 def test_a_tile_has_rows_and_columns():
     tile = functools.partial(
         jdrop.pallas.tile_words, jdrop.pallas.seed(KEY), 0.5, (0, 0), within=(64, 8)
