@@ -4,12 +4,10 @@ A function `as_...` returns its argument in the one form that the library works 
 What is concrete is checked; what is traced is trusted.
 """
 
-import functools
-import inspect
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, ParamSpec, TypeGuard, TypeVar
+from typing import Any, NoReturn, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +15,6 @@ import numpy as np
 
 # A key, or a function that makes one where it is needed, or None where it is not.
 Key = jax.Array | Callable[[], jax.Array] | None
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def is_traced(value: object) -> TypeGuard[jax.Array]:
@@ -30,31 +25,6 @@ def is_traced(value: object) -> TypeGuard[jax.Array]:
 def is_known(value: Any, constant: float) -> bool:
     """Whether a value is concrete and equals a constant."""
     return not is_traced(value) and bool(value == constant)
-
-
-def key_first(function: Callable[P, R]) -> Callable[P, R]:
-    """Makes a call of other arguments than it takes say how the function is called."""
-    parameters = inspect.signature(function).parameters
-    required = [n for n, p in parameters.items() if p.default is p.empty]
-    usage = f"{function.__name__}({', '.join(required)})"
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        missing = [name for name in required[len(args) :] if name not in kwargs]
-        if missing:
-            raise TypeError(
-                f"{usage} takes the key first, and all of these; got no "
-                f"{' and no '.join(missing)}. Make a key with jax.random.key(seed)."
-            )
-        if len(args) > len(required):
-            options = [n for n in parameters if n not in required]
-            raise TypeError(
-                f"{usage} takes these positional arguments, and all else by name; got "
-                f"{len(args)} by position. Pass {options[0]}=..., for one."
-            )
-        return function(*args, **kwargs)
-
-    return call
 
 
 # What a rate may lie beyond 0 or 1 and still round to it, to the 32 digits that the
@@ -73,11 +43,16 @@ def as_rate(rate: Any) -> np.float32 | jax.Array:
     value_of = getattr(rate, "__jax_array__", None)
     rate = rate if value_of is None else value_of()
     if not _is_real(rate):
-        raise TypeError(f"{kind}; got {describe(rate)}. Pass a float such as 0.1.")
+        remedy = "Pass a float such as 0.1."
+        if callable(rate):
+            remedy = "Of a schedule, pass what it returns: rate(step)."
+        elif is_array(rate) and jnp.issubdtype(rate.dtype, jax.dtypes.prng_key):
+            remedy = "The key comes first, the rate last."
+        raise TypeError(f"{kind}; got {describe(rate)}. {remedy}")
     if np.ndim(rate) != 0:
         raise ValueError(
-            f"{kind}; got an array of shape {np.shape(rate)}. "
-            "Use jax.vmap to apply several rates."
+            f"{kind}; got an array of shape {np.shape(rate)}. An array to drop from "
+            "comes before its rate; use jax.vmap to apply several rates."
         )
     if is_traced(rate):
         return rate
@@ -86,7 +61,7 @@ def as_rate(rate: Any) -> np.float32 | jax.Array:
     if not -_BEYOND <= number <= 1 + _BEYOND:
         raise ValueError(
             f"{kind}; got {shorten(str(number))}. "
-            "0 keeps everything, 1 drops everything."
+            "0 keeps everything, 1 drops everything; 50 % is 0.5."
         )
     # Through a float, a long double would be rounded twice.
     return np.float32(np.asarray(rate).astype(np.float32))
@@ -112,16 +87,22 @@ def as_deterministic(deterministic: Any) -> bool | jax.Array:
     )
 
 
+def as_array(name: str, x: Any) -> jax.Array:
+    """Returns `x` as an array; raises unless it is one of numbers, or makes one."""
+    if isinstance(x, jax.Array):
+        return x
+    try:
+        return jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} takes one array x of numbers; got {describe(x)}. Call it once for "
+            "each array of a structure, with a key for each."
+        ) from None
+
+
 def as_input(name: str, x: Any, *, complex_ok: bool) -> jax.Array:
     """Returns `x` as an array; raises unless it holds floating-point numbers."""
-    if not isinstance(x, jax.Array):
-        try:
-            x = jnp.asarray(x)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{name} takes one array x of numbers; got {describe(x)}. Call it "
-                "once for each array of a structure, with a key for each."
-            ) from None
+    x = as_array(name, x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         return x
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -140,7 +121,7 @@ def as_input(name: str, x: Any, *, complex_ok: bool) -> jax.Array:
     if x.dtype == np.uint32:
         remedy += f" If it is a legacy key, it comes first: {name}(key, x, ...)."
     raise TypeError(
-        f"{name} scales what it keeps, so x must be floating-point; got dtype "
+        f"{name} returns the dtype of x, which must be floating-point; got dtype "
         f"{x.dtype}. {remedy}"
     )
 
@@ -150,8 +131,8 @@ def as_key(key: object) -> jax.Array:
     remedy = "Make a key with jax.random.key(seed)"
     if key is None:
         raise TypeError(
-            "a random key is needed unless rate is 0 or 1 or deterministic is True; "
-            f"got None. {remedy} and pass it first, or pass deterministic=True."
+            f"a random key is needed to draw a mask; got None. {remedy} and pass it "
+            "first; for evaluation, pass deterministic=True."
         )
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"key must be a jax.random key; got {describe(key)}. {remedy}.")
@@ -177,11 +158,14 @@ def as_number(name: str, number: object, least: float) -> np.float32 | jax.Array
 
     Raises unless it is a real scalar which, if concrete, is finite and large enough.
     """
-    kind = f"{name} is one real number in [{least}, inf)".replace("[-inf", "(-inf")
+    kind = f"{name} is one real number in [{least:.2g}, inf)".replace("[-", "(-")
     if not _is_real(number):
-        raise TypeError(f"{kind}; got {describe(number)}.")
+        raise TypeError(f"{kind}; got {describe(number)}. Pass a float such as 1.0.")
     if np.ndim(number) != 0:
-        raise ValueError(f"{kind}; got an array of shape {np.shape(number)}.")
+        raise ValueError(
+            f"{kind}; got an array of shape {np.shape(number)}. Use jax.vmap for "
+            "several."
+        )
     if is_traced(number):
         return number
     if not (least <= number and math.isfinite(number)):
@@ -197,10 +181,20 @@ def as_choice(name: str, choice: object, choices: Sequence[str]) -> str:
     raise ValueError(f"{name} is {one_of}; got {shorten(repr(choice))}.")
 
 
+def as_flag(name: str, flag: Any) -> bool:
+    """Returns what is either so or not; raises unless it is a concrete bool."""
+    if is_traced(flag) or not _is_bool(flag) or np.ndim(flag) != 0:
+        raise TypeError(f"{name} is True or False; got {describe(flag)}.")
+    return bool(flag)
+
+
 def as_count(name: str, count: Any, least: int = 1) -> int:
     """Returns a number of things as an int; raises unless it is one, and enough."""
     if not is_integer(count) or np.ndim(count) != 0 or is_traced(count):
-        raise TypeError(f"{name} is a static integer; got {describe(count)}.")
+        raise TypeError(
+            f"{name} is a static integer; got {describe(count)}. Pass a Python int, "
+            "which jax.jit takes by static_argnames."
+        )
     if operator.index(count) < least:
         raise ValueError(f"{name} is {least} or more; got {shorten(str(count))}.")
     return operator.index(count)

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jdrop._arguments import (
@@ -48,12 +47,18 @@ def as_axes(dims: object, ndim: int) -> tuple[int, ...]:
 def as_axis(name: str, axis: Any, ndim: int) -> int:
     """Returns an axis counted from the front; raises if it is not one of x."""
     if not is_integer(axis) or np.ndim(axis) != 0:
-        raise TypeError(f"{name} is one axis of x, an integer; got {describe(axis)}.")
+        raise TypeError(
+            f"{name} is one axis of x, an integer; got {describe(axis)}. Pass its "
+            "number, such as 0 or -1."
+        )
     index = operator.index(axis)
     if not -ndim <= index < ndim:
+        remedy = f"Axes run from {-ndim} to {ndim - 1}."
+        if ndim == 0:
+            remedy = "The array comes after the key, before all numbers."
         raise ValueError(
             f"{name} must be an axis of x, which has {ndim} dimensions; got {index}. "
-            f"Axes run from {-ndim} to {ndim - 1}."
+            f"{remedy}"
         )
     return index % ndim
 
@@ -100,7 +105,7 @@ def as_window(
     offset: Any, shape: tuple[int, ...], within: Any
 ) -> tuple[tuple[np.uint32 | jax.Array, ...], tuple[int, ...]]:
     """Returns one index an axis, and `within`; raises unless the window fits in it."""
-    whole = as_shape(within)
+    whole = as_shape(within, "within")
     kind = "a window begins at an index along each axis of `within`"
     if not isinstance(offset, tuple | list):
         offset = (offset, *[0] * (len(shape) - 1))[: len(shape)]
@@ -122,7 +127,9 @@ def as_window(
 
 def _as_index(kind: str, index: Any) -> np.uint32 | jax.Array:
     if not is_integer(index):
-        raise TypeError(f"{kind}, an integer; got {describe(index)}.")
+        raise TypeError(
+            f"{kind}, an integer; got {describe(index)}. Pass how many come before."
+        )
     if np.ndim(index) != 0:
         raise ValueError(
             f"{kind}, one integer; got an array of shape {np.shape(index)}. "
@@ -130,21 +137,22 @@ def _as_index(kind: str, index: Any) -> np.uint32 | jax.Array:
         )
     if not is_traced(index) and not 0 <= int(index) < 2**32:
         raise ValueError(
-            f"{kind}: it lies in [0, 2^32); got {shorten(str(int(index)))}."
+            f"{kind}: it lies in [0, 2^32); got {shorten(str(int(index)))}. Pass how "
+            "many come before."
         )
     return as_uint32(index)
 
 
-def as_shape(shape: Any) -> tuple[int, ...]:
-    """Returns `shape` as a tuple of ints; raises unless it is one, none negative."""
+def as_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
+    """Returns a shape as a tuple of ints; raises unless it is one, none negative."""
     try:
         axes = tuple(operator.index(n) for n in shape)
     except TypeError:
         raise TypeError(
-            f"shape is a sequence of integers; got {describe(shape)}. Pass x.shape."
+            f"{name} is a sequence of integers; got {describe(shape)}. Pass x.shape."
         ) from None
     if any(n < 0 for n in axes):
-        raise ValueError(f"shape has no negative axis; got {axes}. Pass x.shape.")
+        raise ValueError(f"{name} has no negative axis; got {axes}. Pass x.shape.")
     return axes
 
 
@@ -189,15 +197,16 @@ def check_fits(mask_shape: tuple[int, ...], x_shape: tuple[int, ...]) -> None:
         )
 
 
-def check_same(name: str, x: Any, previous: Any) -> None:
+def check_same(name: str, x: jax.Array, previous: jax.Array) -> None:
     """Raises unless two states are of one shape and one dtype."""
-    shapes = np.shape(x), np.shape(previous)
+    shapes = x.shape, previous.shape
     if shapes[0] != shapes[1]:
         raise ValueError(
             f"{name} chooses between two states of one shape; got x of shape "
-            f"{shapes[0]} and previous of shape {shapes[1]}."
+            f"{shapes[0]} and previous of shape {shapes[1]}. Pass the state before the "
+            "step, after x."
         )
-    dtypes = jnp.result_type(x), jnp.result_type(previous)
+    dtypes = x.dtype, previous.dtype
     if dtypes[0] != dtypes[1]:
         raise TypeError(
             f"{name} chooses between two states of one dtype; got x of dtype "

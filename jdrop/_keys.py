@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jdrop._arguments import as_key, as_path
+from jdrop._calls import checked_call
 from jdrop._stream import KEY_DOMAIN, seed_words, threefry2x32
 
 # ASCII "int": marks an integer, so that it is not mistaken for the hash of a string.
@@ -31,6 +32,7 @@ def consume(key: object) -> jax.Array:
     return jax.random.clone(checked)
 
 
+@checked_call
 def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
     """Derives a key from a key and a path of names and numbers.
 

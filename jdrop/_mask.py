@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Sequence
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from jdrop import _arguments, _axes, _fused, _select
-from jdrop._arguments import key_first
+from jdrop._calls import checked_call
 from jdrop._fused import Source
 from jdrop._jet import is_in_jet
 from jdrop._keys import consume
@@ -114,7 +116,26 @@ class Mask:
         return f"Mask(shape={self.shape}, rate={rate}, packed in {size} bytes)"
 
 
-@key_first
+def _to_bytes(meta: tuple[tuple[int, ...], Layout]) -> bytes:
+    shape, layout = meta
+    return json.dumps((shape, layout.outer, layout.rows, layout.columns)).encode()
+
+
+def _of_bytes(data: bytes) -> tuple[tuple[int, ...], Layout]:
+    shape, outer, rows, columns = json.loads(data)
+    return tuple(shape), Layout(tuple(outer), tuple(rows), columns)
+
+
+# So that an exported program may take and return masks.
+jax.export.register_pytree_node_serialization(
+    Mask,
+    serialized_name="jdrop.Mask",
+    serialize_auxdata=_to_bytes,
+    deserialize_auxdata=_of_bytes,
+)
+
+
+@checked_call
 def sample_mask(
     key: jax.Array,
     shape: Sequence[int],
@@ -179,6 +200,7 @@ def sample_mask(
     return _sample(consume(key), shared(shape, dims), start, Rate.of(p))
 
 
+@checked_call
 def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
     """Scales what the mask keeps, so that the expectation stays, and zeros the rest.
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jdrop._arguments import as_count, as_key
+from jdrop._arguments import as_count, as_flag, as_key
+from jdrop._calls import checked_call
 from jdrop._keys import key_for
 from jdrop._select import real_dtype
 
@@ -32,6 +33,7 @@ class Prediction(NamedTuple):
     mutual_information: Any = None
 
 
+@checked_call
 def mc_predict(
     apply: Callable[..., Any],
     key: jax.Array,
@@ -76,8 +78,8 @@ def mc_predict(
       ValueError: If n or `chunk_size` is below 1, `outputs` is none of these, classes
         are wanted of an output that has no axis of two or more, or `shared` of an
         `apply` without a batch.
-      TypeError: If `apply` is not a hashable function, the key is missing, or the
-        outputs are not of a floating-point dtype.
+      TypeError: If `apply` is not a hashable function, the key is missing, `shared` is
+        not a bool, or the outputs are not of a floating-point dtype.
 
     References:
       Gal and Ghahramani, 2016. Dropout as a Bayesian approximation.
@@ -115,7 +117,8 @@ def mc_predict(
             f"outputs is one of {', '.join(map(repr, _OUTPUTS))}; got {outputs!r}. "
             "Pass 'logits' for a classifier without a softmax."
         )
-    if shared and not args:
+    own = as_flag("shared", shared)
+    if own and not args:
         raise ValueError(
             "with shared=True the last of args is the batch; got no args. Pass the "
             "inputs after n."
@@ -132,7 +135,7 @@ def mc_predict(
         n=n,
         size=size,
         outputs=outputs,
-        shared=bool(shared),
+        shared=own,
     )
 
 

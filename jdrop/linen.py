@@ -29,11 +29,12 @@ Example:
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 from jax.typing import ArrayLike
 
+from jdrop._calls import checked_method, form_of
 from jdrop._flax import NEEDS_FLAX, check_fields, first_logit
 from jdrop._ops import (
     alpha,
@@ -77,10 +78,17 @@ class _Module(nn.Module):
 
     _function: ClassVar[Callable[..., Any]]
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Makes a module that `__init__` fills; says what it takes."""
+        form = form_of(cls.__init__, cls.__name__, is_method=True)
+        form.check_given(args, kwargs)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         check_fields(vars(self))
         super().__post_init__()
 
+    @checked_method
     def __call__(
         self,
         inputs: ArrayLike,
@@ -270,6 +278,7 @@ class Zoneout(_Module):
     rng_collection: str = "dropout"
     _function = staticmethod(recurrent.zoneout)
 
+    @checked_method
     def __call__(  # type: ignore[override]
         self,
         inputs: ArrayLike,
@@ -297,6 +306,7 @@ class ConcreteDropout(_Module):
     _function = staticmethod(concrete.concrete_dropout)
 
     @nn.compact
+    @checked_method
     def __call__(
         self,
         inputs: ArrayLike,

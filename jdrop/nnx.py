@@ -21,10 +21,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self, cast
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jdrop._axes import as_dims
-from jdrop._flax import NEEDS_FLAX, by_name, check_fields, check_positions, first_logit
+from jdrop._calls import checked_method, form_of
+from jdrop._flax import NEEDS_FLAX, check_fields, first_logit
 from jdrop._ops import (
     alpha,
     attention,
@@ -74,8 +77,9 @@ class _Module(nnx.Module):
     broadcast_dims: Sequence[int]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Makes a module that `__init__` fills; says what it takes by position."""
-        check_positions(cls, cls.__init__, args)
+        """Makes a module that `__init__` fills; says what it takes."""
+        form = form_of(cls.__init__, cls.__name__, is_method=True)
+        form.check_given(args, kwargs)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -93,7 +97,7 @@ class _Module(nnx.Module):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    @by_name
+    @checked_method
     def __call__(
         self,
         inputs: ArrayLike,
@@ -152,9 +156,18 @@ class _Module(nnx.Module):
             )
         return mode
 
+    def _stream_of(self, rngs: nnx.Rngs) -> nnx.RngStream:
+        try:
+            return rngs[self.rng_collection]
+        except KeyError as error:
+            raise KeyError(
+                f"{error.args[0]} Pass nnx.Rngs(seed), whose one key serves all, or "
+                f"nnx.Rngs({self.rng_collection}=seed)."
+            ) from None
+
     def _own_stream(self, rngs: Keys | None) -> nnx.RngStream | None:
         if isinstance(rngs, nnx.Rngs):
-            rngs = rngs[self.rng_collection]
+            rngs = self._stream_of(rngs)
         if isinstance(rngs, nnx.RngStream):
             return rngs.fork()
         if rngs is None:
@@ -173,11 +186,11 @@ class _Module(nnx.Module):
                 "call. Pass rngs=nnx.Rngs(seed) to either, or a key to the call."
             )
         if isinstance(rngs, nnx.Rngs):
-            rngs = rngs[self.rng_collection]
+            rngs = self._stream_of(rngs)
         if isinstance(rngs, nnx.RngStream):
             return rngs()
-        if isinstance(rngs, jax.Array):
-            return rngs
+        if isinstance(rngs, jax.Array | np.ndarray):
+            return jnp.asarray(rngs)
         raise TypeError(
             "rngs must be a Rngs, RngStream or jax.Array, but got "
             f"{type(rngs).__name__}. Pass nnx.Rngs(seed) or jax.random.key(seed)."
@@ -361,7 +374,7 @@ class Zoneout(_Module):
     rngs: Keys | None = None
     _function = staticmethod(recurrent.zoneout)
 
-    @by_name
+    @checked_method
     def __call__(  # type: ignore[override]
         self,
         inputs: ArrayLike,
@@ -395,7 +408,7 @@ class ConcreteDropout(_Module):
         super().__post_init__()
         self.logit = nnx.Param(first_logit(self.rate))
 
-    @by_name
+    @checked_method
     def __call__(
         self,
         inputs: ArrayLike,

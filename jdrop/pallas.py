@@ -113,8 +113,8 @@ def tile_words(
 
     Raises:
       ValueError: If a concrete rate is outside [0, 1] or NaN, if the whole has fewer
-        than two axes, if `start` has not one index for each of them, or if the tile is
-        known to begin within a word.
+        than two axes, if `start` has not one index for each of them, if `shape` is not
+        of two, or if the tile is known to begin within a word.
       TypeError: If the rate is traced, or an argument is of the wrong kind.
 
     References:
@@ -131,13 +131,18 @@ def tile_words(
       >>> print((words == whole.words[3, 2:3, 128:]).all())
       True
     """
-    realised, whole = _concrete(rate), _axes.as_shape(within)
-    layout = Layout.of(whole)
-    if len(whole) < 2 or len(start) != len(whole):
+    realised, whole = _concrete(rate), _axes.as_shape(within, "within")
+    layout, sides = Layout.of(whole), _axes.as_shape(shape)
+    if len(whole) < 2 or not isinstance(start, Sequence) or len(start) != len(whole):
         raise ValueError(
             "a tile begins at one index along each axis of a whole of two axes or "
-            f"more; got start={tuple(start)} and within={whole}. Pass the shape of the "
-            "array that the mask is for, and as many indices."
+            f"more; got start={start} and within={whole}. Pass the shape of the array "
+            "that the mask is for, and as many indices."
+        )
+    if len(sides) != 2:
+        raise ValueError(
+            f"a tile has a shape of rows and columns; got {sides}. Pass two numbers, "
+            "and the indices of the axes before them in start."
         )
     *places, column = (_as_uint32(index) for index in start)
     lead = len(layout.outer)
@@ -149,14 +154,18 @@ def tile_words(
             f"a tile begins at a multiple of {BITS} rows, the first of a word; got row "
             f"{int(row)} of {whole}. Begin at {int(row) // BITS * BITS}."
         )
-    sizes = -(-shape[0] // BITS), shape[1]
+    sizes = -(-sides[0] // BITS), sides[1]
     words = row // np.uint32(BITS) + lax.broadcasted_iota(jnp.uint32, sizes, 0)
     columns = column + lax.broadcasted_iota(jnp.uint32, sizes, 1)
     index = [*places[:lead], words, columns]
     counter, other = _stream.counters(index, [None] * len(index), layout.words)
     threshold = lax.full((), int(_stream.threshold(realised.value)), jnp.uint32)
-    kept = _draw.draw_tile(threshold, seed, realised.pairs or 0, counter, other)
-    return jnp.zeros_like(kept) if realised.value == 1 else kept
+    kept = _draw.draw_tile(
+        threshold, _two_words(seed), realised.pairs or 0, counter, other
+    )
+    kept = jnp.zeros_like(kept) if realised.value == 1 else kept
+    # Where nothing is drawn, one word may stand for all.
+    return jnp.broadcast_to(kept, sizes)
 
 
 def unpack(words: jax.Array) -> jax.Array:
@@ -191,6 +200,17 @@ def unpack(words: jax.Array) -> jax.Array:
     spread = jnp.broadcast_to(words[:, None, :], place.shape)
     bits = (spread >> place) & np.uint32(1)
     return bits.reshape(rows * BITS, columns) != np.uint32(0)
+
+
+def _two_words(seed: Sequence[jax.Array]) -> list[jax.Array]:
+    is_list = isinstance(seed, Sequence) or getattr(seed, "ndim", 0) == 1
+    words = list(seed) if is_list else []
+    if len(words) != 2 or any(jnp.result_type(word) != jnp.uint32 for word in words):
+        raise TypeError(
+            "seed is two uint32 scalars; got "
+            f"{_arguments.describe(seed)}. Pass both of what `seed(key)` returns."
+        )
+    return words
 
 
 def _concrete(rate: float) -> Rate:

@@ -293,6 +293,20 @@ BY_FILE = {
             "core/test_limits.py::test_a_long_double_is_rounded_once",
         ),
     ],
+    "_calls.py": [
+        (
+            "name that is not taken goes unsaid",
+            "if name not in taken:",
+            "if name is None:",
+            "core/test_errors.py::test_a_name_from_elsewhere_says_what_it_is_here",
+        ),
+        (
+            "missing argument goes unsaid",
+            "if not missing:",
+            "if True:",
+            "core/test_errors.py::test_a_call_of_another_form_says_how_it_is_called",
+        ),
+    ],
     "_axes.py": [
         (
             "negative broadcast dim",
@@ -728,8 +742,8 @@ BY_FILE = {
         ),
         (
             "nnx module changes a key that is given",
-            "Array):\n            return rngs",
-            "Array):\n            return jax.random.fold_in(rngs, 0)",
+            "return jnp.asarray(rngs)",
+            "return jax.random.fold_in(rngs, 0)",
             MODULE,
         ),
         (

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_number, is_known, key_first
+from jdrop._arguments import Key, as_input, as_number, is_known
 from jdrop._axes import all_axes_but
+from jdrop._calls import checked_call
 from jdrop._mask import Mask, select
 from jdrop._op import Op, apply
 from jdrop._select import real_dtype
@@ -18,7 +19,7 @@ from jdrop._select import real_dtype
 _SATURATION = -1.0507009873554804934 * 1.6732632423543772848
 
 
-@key_first
+@checked_call
 def alpha_dropout(
     key: Key,
     x: ArrayLike,
@@ -87,7 +88,7 @@ def alpha_dropout(
     )
 
 
-@key_first
+@checked_call
 def feature_alpha_dropout(
     key: Key,
     x: ArrayLike,
@@ -135,6 +136,7 @@ def feature_alpha_dropout(
       >>> print(dropped.shape, f"{y[:, 0, 0][dropped].min():.2f}")
       (8, 64) -0.78
     """
+    x = as_input("feature_alpha_dropout", x, complex_ok=False)
     return apply(
         _FEATURE_ALPHA_DROPOUT,
         key,
@@ -142,7 +144,7 @@ def feature_alpha_dropout(
         rate,
         deterministic=deterministic,
         broadcast_dims=all_axes_but(
-            jnp.ndim(x), channel_axis=channel_axis, batch_axis=batch_axis
+            x.ndim, channel_axis=channel_axis, batch_axis=batch_axis
         ),
         offset=offset,
     )

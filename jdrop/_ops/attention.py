@@ -3,6 +3,7 @@
 Both draw the same mask, of shape (batch..., heads, query, key position).
 """
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -15,12 +16,14 @@ from jdrop._arguments import (
     Key,
     as_count,
     as_deterministic,
+    as_flag,
     as_input,
+    as_number,
     as_rate,
     is_known,
-    key_first,
 )
 from jdrop._blockwise import WeightBits, attend
+from jdrop._calls import checked_call
 from jdrop._keys import consume
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
@@ -28,7 +31,7 @@ from jdrop._stream import Rate
 from jdrop._window import Start
 
 
-@key_first
+@checked_call
 def attention_dropout(
     key: Key,
     weights: ArrayLike,
@@ -78,18 +81,19 @@ def attention_dropout(
       >>> bool(jnp.all((y[0, 0] == 0) == (y[1, 3] == 0)))
       True
     """
+    weights = as_input("attention_dropout", weights, complex_ok=False)
     return apply(
         _ATTENTION_DROPOUT,
         key,
         (weights,),
         rate,
         deterministic=deterministic,
-        broadcast_dims=_axes_of(shared, np.ndim(weights)),
+        broadcast_dims=_axes_of(shared, weights.ndim),
         offset=offset,
     )
 
 
-@key_first
+@checked_call
 def blockwise_attention(
     key: Key,
     q: ArrayLike,
@@ -141,8 +145,9 @@ def blockwise_attention(
     Raises:
       ValueError: If the shapes do not fit together, a name in `shared` is wrong, or
         `block_size` is below 1, and as in `dropout`.
-      TypeError: If q, k and v are not of one floating-point dtype or `mask` is not of
-        bools, and as in `dropout`.
+      TypeError: If q, k and v are not of one floating-point dtype, `mask` is not of
+        bools, `is_causal` is not one or `scale` is not a real number, and as in
+        `dropout`.
 
     References:
       Rabe and Staats, 2021. Self-attention does not need O(n^2) memory.
@@ -162,8 +167,12 @@ def blockwise_attention(
     q, k, v = (as_input("blockwise_attention", x, complex_ok=False) for x in (q, k, v))
     shape = _weights_shape(q, k, v)
     mask = None if mask is None else _as_attended(mask, shape)
+    causal = as_flag("is_causal", is_causal)
     blocks = _balanced(shape[-1], block_size)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if scale is None:
+        scale = q.shape[-1] ** -0.5
+    else:
+        as_number("scale", scale, -math.inf)
     realised = Rate.of(as_rate(rate))
     mode = as_deterministic(deterministic)
     dims = _axes_of(shared, len(shape))
@@ -175,7 +184,7 @@ def blockwise_attention(
             one = consume(key() if callable(key) else key)
         is_at_rest = None if mode is False else mode
         bits = WeightBits(one, realised, start, is_at_rest, dims)
-    return attend(q, k, v, mask, scale, bits, is_causal=bool(is_causal), blocks=blocks)
+    return attend(q, k, v, mask, scale, bits, is_causal=causal, blocks=blocks)
 
 
 def _balanced(positions: int, block_size: Any) -> tuple[int, int]:
@@ -211,7 +220,7 @@ def _weights_shape(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
 
 def _as_attended(mask: Any, shape: tuple[int, ...]) -> jax.Array:
     """Returns the mask with as many axes as the weights; raises unless it fits."""
-    mask = jnp.asarray(mask)
+    mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(
             "mask holds bools, True where a query attends to a key position; got "
@@ -226,7 +235,7 @@ def _as_attended(mask: Any, shape: tuple[int, ...]) -> jax.Array:
             f"{shape}; got shape {mask.shape}. A mask of (batch, key positions) is "
             "mask[:, None, None, :]."
         )
-    return mask.reshape(full)
+    return jnp.asarray(mask).reshape(full)
 
 
 def _axes_of(names: Any, ndim: int) -> tuple[int, ...]:

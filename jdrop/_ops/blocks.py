@@ -14,12 +14,13 @@ from jdrop._arguments import (
     Key,
     as_choice,
     as_count,
+    as_flag,
     as_input,
     as_rate,
     is_known,
-    key_first,
 )
 from jdrop._axes import all_axes_but, as_axis
+from jdrop._calls import checked_call
 from jdrop._gamma import seed_rate
 from jdrop._jet import checkpoint
 from jdrop._mask import Mask
@@ -30,7 +31,7 @@ from jdrop._sharding import placed_like
 from jdrop._unpack import unpack
 
 
-@key_first
+@checked_call
 def drop_block(
     key: Key,
     x: ArrayLike,
@@ -109,6 +110,7 @@ def drop_block(
     sizes = _sizes(x.shape, positions)
     blocks = _blocks(block_size, sizes)
     as_choice("calibration", calibration, ("exact", "paper"))
+    own_blocks = as_flag("per_channel", per_channel)
     batch = None if batch_axis is None else as_axis("batch_axis", batch_axis, x.ndim)
     if batch != 0 and not is_known(offset, 0):
         raise ValueError(
@@ -123,7 +125,7 @@ def drop_block(
         rate if rate is None else seed_rate(as_rate(rate), sizes, blocks, calibration)
     )
     others = {batch, *positions}
-    shares = () if per_channel else [i for i in range(x.ndim) if i not in others]
+    shares = () if own_blocks else [i for i in range(x.ndim) if i not in others]
     return apply(
         _drop_block(tuple(block), batch),
         key,
@@ -162,7 +164,8 @@ def _blocks(block_size: Any, sizes: tuple[int, ...]) -> tuple[int, ...]:
     if len(block_size) != len(sizes):
         raise ValueError(
             "block_size is one integer, or one for each axis of positions, of which "
-            f"there are {len(sizes)}; got {len(block_size)}: {tuple(block_size)}."
+            f"there are {len(sizes)}; got {len(block_size)}: {tuple(block_size)}. Pass "
+            "one integer for blocks of equal sides."
         )
     sides = [as_count("block_size", side) for side in block_size]
     return tuple(

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_number, as_rate, key_first
+from jdrop._arguments import Key, as_number, as_rate
+from jdrop._calls import checked_call
 from jdrop._jet import checkpoint
 from jdrop._noise import Noise, draw_noise, times
 from jdrop._op import Op, apply
 from jdrop._select import real_dtype
 
 
-@key_first
+@checked_call
 def concrete_dropout(
     key: Key,
     x: ArrayLike,
@@ -76,6 +77,7 @@ def concrete_dropout(
     )
 
 
+@checked_call
 def concrete_regulariser(
     rate: ArrayLike,
     squared_norm: ArrayLike,
@@ -106,8 +108,9 @@ def concrete_regulariser(
       unless the weights are 0.
 
     Raises:
-      ValueError: If a concrete rate is outside [0, 1] or NaN.
-      TypeError: If the rate is not a real number.
+      ValueError: If a concrete rate is outside [0, 1] or NaN, or if another number is
+        negative, or not a scalar.
+      TypeError: If one of them is not a real number.
 
     References:
       Gal, Hron and Kendall, 2017. Concrete dropout, equations 3 and 4.
@@ -120,6 +123,13 @@ def concrete_regulariser(
       -0.0361
     """
     p = jnp.asarray(as_rate(rate), jnp.float32)
+    for name, number in (
+        ("squared_norm", squared_norm),
+        ("features", features),
+        ("weight_scale", weight_scale),
+        ("dropout_scale", dropout_scale),
+    ):
+        as_number(name, number, 0)
     entropy = jax.scipy.special.entr(p) + jax.scipy.special.entr(1 - p)
     decay = jnp.asarray(weight_scale * squared_norm, jnp.float32) / (1 - p)
     return decay - jnp.asarray(dropout_scale * features, jnp.float32) * entropy

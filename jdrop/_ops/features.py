@@ -1,17 +1,17 @@
 """Dropout of whole slices: the channels of a map, the branch of a residual block."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_choice, as_count, as_rate, key_first
+from jdrop._arguments import Key, as_choice, as_count, as_input, as_rate
 from jdrop._axes import all_axes_but
+from jdrop._calls import checked_call
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
 
 
-@key_first
+@checked_call
 def feature_dropout(
     key: Key,
     x: ArrayLike,
@@ -60,6 +60,7 @@ def feature_dropout(
       >>> bool((y == y[:, :1, :1]).all())
       True
     """
+    x = as_input("feature_dropout", x, complex_ok=True)
     return apply(
         _FEATURE_DROPOUT,
         key,
@@ -67,13 +68,13 @@ def feature_dropout(
         rate,
         deterministic=deterministic,
         broadcast_dims=all_axes_but(
-            jnp.ndim(x), channel_axis=channel_axis, batch_axis=batch_axis
+            x.ndim, channel_axis=channel_axis, batch_axis=batch_axis
         ),
         offset=offset,
     )
 
 
-@key_first
+@checked_call
 def drop_path(
     key: Key,
     x: ArrayLike,
@@ -118,6 +119,7 @@ def drop_path(
       >>> print(jnp.unique(y.sum(axis=1)))
       [0. 8.]
     """
+    x = as_input("drop_path", x, complex_ok=True)
     as_choice("mode", mode, ("sample", "batch"))
     return apply(
         _DROP_PATH,
@@ -125,11 +127,12 @@ def drop_path(
         (x,),
         rate,
         deterministic=deterministic,
-        broadcast_dims=range(1 if mode == "sample" else 0, jnp.ndim(x)),
+        broadcast_dims=range(1 if mode == "sample" else 0, x.ndim),
         offset=offset,
     )
 
 
+@checked_call
 def drop_path_rates(depth: int, rate: ArrayLike) -> jax.Array | np.ndarray:
     """The rates of the blocks of a network with stochastic depth: a linear ladder.
 

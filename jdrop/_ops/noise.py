@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_number, is_known, key_first
+from jdrop._arguments import Key, as_number, is_known
+from jdrop._calls import checked_call
 from jdrop._jet import checkpoint
 from jdrop._noise import Noise, draw_noise, plus, times
 from jdrop._op import Op, apply
 from jdrop._select import real_dtype
 
 
-@key_first
+@checked_call
 def gaussian_dropout(
     key: Key,
     x: ArrayLike,
@@ -71,7 +72,7 @@ def gaussian_dropout(
     )
 
 
-@key_first
+@checked_call
 def gaussian_noise(
     key: Key,
     x: ArrayLike,

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, key_first
+from jdrop._arguments import Key, as_input
 from jdrop._axes import check_same
+from jdrop._calls import checked_call
 from jdrop._jet import checkpoint
 from jdrop._mask import choose
 from jdrop._op import Op, apply
 from jdrop._select import widened
 
 
-@key_first
+@checked_call
 def zoneout(
     key: Key,
     x: ArrayLike,
@@ -66,6 +67,9 @@ def zoneout(
       >>> print(jnp.unique(y))
       [0.75]
     """
+    x, previous = (
+        as_input("zoneout", state, complex_ok=True) for state in (x, previous)
+    )
     check_same("zoneout", x, previous)
     return apply(
         _ZONEOUT,

@@ -11,12 +11,13 @@ from jax.typing import ArrayLike
 
 from jdrop._arguments import (
     Key,
+    as_array,
     as_count,
     as_deterministic,
     as_rate,
     is_traced,
-    key_first,
 )
+from jdrop._calls import checked_call
 from jdrop._keys import consume
 from jdrop._noise import draw_noise
 from jdrop._sharding import placed_like
@@ -24,7 +25,7 @@ from jdrop._stream import Rate
 from jdrop._window import Start
 
 
-@key_first
+@checked_call
 def token_dropout(
     key: Key,
     x: ArrayLike,
@@ -85,14 +86,14 @@ def token_dropout(
       >>> print(kept.shape, indices[0])
       (8, 5, 192) [ 0  5  6 10 16]
     """
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    x = as_array("token_dropout", x)
     prefix = as_count("prefix_tokens", prefix_tokens, 0)
     p, is_at_rest = _known(rate, deterministic)
     if x.ndim < 2 or x.shape[1] < prefix:
         raise ValueError(
             "token_dropout takes the key first, then x of shape (batch, tokens, ...) "
             f"with {prefix} prefix tokens or more; got x of shape {x.shape}. Give one "
-            "example a batch axis: x[None]."
+            "example a batch axis, x[None], or count fewer tokens as prefix."
         )
     batch, tokens = x.shape[:2]
     others = tokens - prefix

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import jax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, key_first
+from jdrop._arguments import Key
+from jdrop._calls import checked_call
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
 
 
-@key_first
+@checked_call
 def dropout(
     key: Key,
     x: ArrayLike,

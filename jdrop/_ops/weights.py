@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, key_first
+from jdrop._arguments import Key, describe
+from jdrop._calls import checked_call
 from jdrop._keys import consume, key_for
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
@@ -16,7 +17,7 @@ from jdrop._op import Op, apply
 _WEIGHTS = ("kernel", "weight", "w")
 
 
-@key_first
+@checked_call
 def drop_connect(
     key: Key,
     params: Any,
@@ -50,7 +51,8 @@ def drop_connect(
 
     Raises:
       ValueError: As in `dropout`, or if no leaf is chosen.
-      TypeError: As in `dropout`, of a leaf that is chosen.
+      TypeError: As in `dropout`, of a leaf that is chosen; or if `where` is no
+        function.
 
     References:
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013. Regularization of neural networks
@@ -63,6 +65,11 @@ def drop_connect(
       >>> print(jnp.unique(dropped["kernel"]), jnp.unique(dropped["bias"]))
       [0. 2.] [1.]
     """
+    if where is not None and not callable(where):
+        raise TypeError(
+            "where is a function of the path of a leaf, or None for the weights; got "
+            f"{describe(where)}. Pass where=lambda path: path.endswith('kernel')."
+        )
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     paths = [_name(path) for path, _ in leaves]
     chosen = [

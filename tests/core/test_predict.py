@@ -234,6 +234,7 @@ def binary(key, weights, x):
         (ValueError, {"key": jax.random.split(KEY)}, r"a batch of keys of shape \(2,"),
         (ValueError, {"n": 0}, "n is 1 or more; got 0"),
         (TypeError, {"n": 2.0}, "n is a static integer; got float 2.0"),
+        (TypeError, {"shared": "yes"}, "shared is True or False; got str 'yes'"),
         (ValueError, {"chunk_size": 0}, "chunk_size is 1 or more; got 0"),
         (ValueError, {"outputs": "classes"}, "'logits'; got 'classes'. Pass"),
         (ValueError, {"apply": score, "outputs": "logits"}, r"of shape \(\). Give"),

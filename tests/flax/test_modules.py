@@ -163,6 +163,51 @@ def test_wrong_fields_fail_at_construction(cls, case, drop, fields, error, messa
         cls(**dict(zip(names, fields, strict=False)))
 
 
+WRONG_FIELDS = [
+    ("DropPath", {"mode": "row"}, "mode is 'sample' or 'batch'; got 'row'"),
+    ("DropBlock", {"calibration": "timm"}, "'exact' or 'paper'; got 'timm'"),
+    ("AlphaDropout", {"mean": "a"}, "mean is one real number .* got str 'a'"),
+    ("AlphaDropout", {"variance": 0}, "variance is one real number .* got 0"),
+    ("ConcreteDropout", {"temperature": -1}, "temperature is .* got -1"),
+    ("TokenDropout", {"prefix_tokens": -1}, "prefix_tokens is 0 or more; got -1"),
+]
+
+
+@pytest.mark.parametrize("package", [jdrop.linen, jdrop.nnx])
+@pytest.mark.parametrize(("name", "fields", "message"), WRONG_FIELDS)
+def test_wrong_options_fail_at_construction(package, name, fields, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        getattr(package, name)(0.5, **fields)
+
+
+@pytest.mark.parametrize("package", [jdrop.linen, jdrop.nnx])
+def test_a_name_from_elsewhere_says_what_it_is_here(package):
+    for name in package.__all__:
+        cls = getattr(package, name)
+        own = "stddev" if name == "GaussianNoise" else "rate"
+        law = rf"^{name}\({own}\) takes .* by name; got"
+        with pytest.raises(TypeError, match=f"{law} p. Pass {own}=..., "):
+            cls(p=0.5)
+        with pytest.raises(TypeError, match=f"{law} training. Pass deterministic=not"):
+            cls(0.5, training=True)
+        module, arrays = cls(0.5), [X] * (2 if name == "Zoneout" else 1)
+        law = rf"^{name}\(...\)\(inputs.*\) takes deterministic, .* by name; got"
+        with pytest.raises(TypeError, match=f"{law} train. Pass deterministic=not tr"):
+            if package is jdrop.nnx:
+                module(*arrays, train=True)
+            else:
+                module.apply({}, *arrays, train=True)
+
+
+def test_a_key_for_a_linen_module_goes_to_apply():
+    with pytest.raises(TypeError, match="got rngs. Pass the key to apply: rngs={"):
+        jdrop.linen.Dropout(0.5, rngs={"dropout": KEY})
+    with pytest.raises(TypeError, match=r"got key. Pass rng=jax.random.key\(seed\)"):
+        jdrop.linen.Dropout(0.5, deterministic=False).apply({}, X, key=KEY)
+    with pytest.raises(flax.errors.InvalidRngError, match='needs PRNG for "dropout"'):
+        jdrop.linen.Dropout(0.5, deterministic=False).apply({}, X)
+
+
 @pytest.mark.parametrize(("package", "drop"), PACKAGES)
 def test_an_axis_that_x_does_not_have_is_none(package, drop):
     options = {"block_size": 2, "channel_axis": None}

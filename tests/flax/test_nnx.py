@@ -75,8 +75,11 @@ def test_missing_keys_and_modes_fail():
         Dropout(0.5)(X)
     with pytest.raises(ValueError, match="No `deterministic` argument .* to Dropout"):
         Dropout(0.5, deterministic=None)(X)
-    with pytest.raises(KeyError, match="No RngStream named 'dropout'"):
+    law = r"No RngStream named 'dropout' .* or nnx.Rngs\(dropout=seed\)"
+    with pytest.raises(KeyError, match=law):
         Dropout(0.5, rngs=nnx.Rngs(params=0))
+    with pytest.raises(KeyError, match=law):
+        Dropout(0.5)(X, rngs=nnx.Rngs(params=0))
     with pytest.raises(TypeError, match="RngStream or None, but got int.*nnx.Rngs"):
         Dropout(0.5, rngs=0)
     with pytest.raises(TypeError, match="RngStream or jax.Array, but got int.*Rngs"):
@@ -84,10 +87,21 @@ def test_missing_keys_and_modes_fail():
 
 
 def test_all_but_the_first_argument_is_passed_by_name():
-    with pytest.raises(TypeError, match=r"^Dropout .* rngs by name; got 2 .* rngs=\."):
+    law = r"^Dropout\(rate\) takes rate by position, and .*, rngs by name; got 2"
+    with pytest.raises(TypeError, match=f"{law} by position. Name the others"):
         Dropout(0.5, nnx.Rngs(0))
-    with pytest.raises(TypeError, match="^Dropout takes the .* inputs, .*got 2"):
+    law = r"^Dropout\(...\)\(inputs\) takes inputs by position, and .*, rngs, offset by"
+    with pytest.raises(TypeError, match=f"{law} name; got 2"):
         Dropout(0.5)(X, nnx.Rngs(0))
+    for name in ("key", "rng"):
+        with pytest.raises(TypeError, match=rf"{name}. Pass rngs=nnx.Rngs\(seed\)"):
+            Dropout(0.5)(X, **{name: KEY})
+
+
+def test_a_key_may_be_an_array_of_numpy():
+    key = np.array([0, 1], np.uint32)
+    y = Dropout(0.5)(X, rngs=key)
+    np.testing.assert_array_equal(y, jdrop.dropout(key, X, 0.5))
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,8 @@ def test_examples_on_devices_of_their_own(kind, spec):
         ((4, 8, 3), {"block_size": 0}, ValueError, "block_size is 1 or more; got 0"),
         ((4, 8, 3), {"block_size": 2.0}, TypeError, "block_size is a static integer"),
         ((4, 8, 3), {"block_size": (3, 3)}, ValueError, "there are 1; got 2"),
+        ((4, 8, 3), {"per_channel": "no"}, TypeError, "is True or False; got str 'no'"),
+        ((), {}, ValueError, "has 0 dimensions; got -1. The array comes after the key"),
         ((4, 8, 3), {"calibration": "timm"}, ValueError, "'exact' or 'paper'"),
         ((4, 8, 3), {"rate": 1.5}, ValueError, r"one real number in \[0, 1\]; got 1.5"),
         (

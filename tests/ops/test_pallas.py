@@ -93,10 +93,12 @@ def test_dropout_inside_attention():
 
 
 def test_rates_at_the_ends():
-    seed, start = jdrop.pallas.seed(KEY), (0, 0)
+    seed = jdrop.pallas.seed(KEY)
     for rate, bit in ((0, True), (1, False)):
-        words = jdrop.pallas.tile_words(seed, rate, start, (32, 4), within=(64, 4))
-        assert (jdrop.pallas.unpack(words) == bit).all()
+        for start, within in (((0, 0), (64, 4)), ((1, 0, 0), (2, 64, 4))):
+            words = jdrop.pallas.tile_words(seed, rate, start, (32, 4), within=within)
+            kept = jdrop.pallas.unpack(words)
+            assert kept.shape == (32, 4) and (kept == bit).all()
 
 
 @pytest.mark.parametrize(
@@ -104,15 +106,31 @@ def test_rates_at_the_ends():
     [
         ((0,), (64,), "a whole of two axes or more; got start=(0,) and within=(64,)"),
         ((0, 0), (2, 64, 8), "one index along each axis"),
+        (0, (64, 8), "got start=0 and within=(64, 8)"),
         ((0, 8, 0), (2, 64, 8), "got row 8 of (2, 64, 8). Begin at 0."),
     ],
 )
 def test_tiles_that_are_none(start, within, message):
+    seed = jdrop.pallas.seed(KEY)
     with pytest.raises(ValueError) as error:
-        jdrop.pallas.tile_words(
-            jdrop.pallas.seed(KEY), 0.5, start, (32, 8), within=within
-        )
+        jdrop.pallas.tile_words(seed, 0.5, start, (32, 8), within=within)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("seed", [KEY, 0, (1.0, 2.0), jnp.zeros(3, jnp.uint32)])
+def test_a_seed_is_two_words(seed):
+    with pytest.raises(TypeError, match="seed is two uint32 scalars; got .* Pass both"):
+        jdrop.pallas.tile_words(seed, 0.5, (0, 0), (32, 8), within=(64, 8))
+
+
+def test_a_tile_has_rows_and_columns():
+    tile = functools.partial(
+        jdrop.pallas.tile_words, jdrop.pallas.seed(KEY), 0.5, (0, 0), within=(64, 8)
+    )
+    with pytest.raises(ValueError, match=r"rows and columns; got \(1, 32, 8\)"):
+        tile((1, 32, 8))
+    with pytest.raises(TypeError, match="shape is a sequence of integers; got int 32"):
+        tile(32)
 
 
 def test_a_traced_rate_and_words_of_another_kind():

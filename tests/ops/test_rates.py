@@ -74,7 +74,7 @@ def test_axes_of_features_are_checked():
     ):
         with pytest.raises(ValueError, match=message):
             jdrop.feature_dropout(KEY, X, 0.5, **axes)
-    with pytest.raises(TypeError, match="channel_axis is one axis .* got tuple"):
+    with pytest.raises(TypeError, match="channel_axis is one axis .* got tuple.* -1"):
         jdrop.feature_dropout(KEY, X, 0.5, channel_axis=(1, 2))
 
 
@@ -89,6 +89,11 @@ def test_numbers_that_are_no_rate_are_checked():
         jdrop.alpha_dropout(KEY, X, 0.5, mean="a")
     with pytest.raises(ValueError, match="temperature is .* got 0"):
         jdrop.concrete_dropout(KEY, X, 0.5, temperature=0)
+    scales = {"weight_scale": 1e-4, "dropout_scale": 1e-3}
+    with pytest.raises(ValueError, match=r"squared_norm is .* of shape \(3, 2\). Use"):
+        jdrop.concrete_regulariser(0.5, jnp.ones((3, 2)), 3, **scales)
+    with pytest.raises(ValueError, match=r"features is .* \[0, inf\); got -3"):
+        jdrop.concrete_regulariser(0.5, 1.0, -3, **scales)
 
 
 def test_the_derivative_by_a_rate_that_is_learned():

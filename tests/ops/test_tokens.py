@@ -186,6 +186,12 @@ def test_devices_take_their_own_tokens(kind, spec):
         (jnp.ones(3), {}, ValueError, r"\(batch, tokens, ...\) .* shape \(3,\)"),
         (TOKENS, {"prefix_tokens": 42}, ValueError, "with 42 prefix tokens or more"),
         (TOKENS, {"prefix_tokens": -1}, ValueError, "prefix_tokens is 0 or more"),
+        (
+            None,
+            {},
+            TypeError,
+            "token_dropout takes one array x .* got NoneType",
+        ),
         (TOKENS, {"rate": 1.5}, ValueError, r"one real number in \[0, 1\]; got 1.5"),
         (TOKENS, {"rate": np.nan}, ValueError, r"one real number in \[0, 1\]; got nan"),
         (TOKENS, {"deterministic": "no"}, TypeError, "deterministic is one bool"),

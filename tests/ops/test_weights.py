@@ -120,6 +120,8 @@ def test_what_is_wrong_says_so():
         jdrop.drop_connect(KEY, PARAMS, 1.5)
     with pytest.raises(TypeError, match="drop_connect .* got dtype int32"):
         jdrop.drop_connect(KEY, {"kernel": jnp.ones((2, 2), int)}, 0.5)
+    with pytest.raises(TypeError, match="where is a function .* got str 'kernel'. Pas"):
+        jdrop.drop_connect(KEY, PARAMS, 0.5, where="kernel")
     usage = re.escape("drop_connect(key, params, rate)")
     with pytest.raises(TypeError, match=f"{usage} takes the key first"):
         jdrop.drop_connect(PARAMS, 0.5)

@@ -129,7 +129,7 @@ def imports(path):
 
 # A file imports from the rows above its own; what is in one row stays apart.
 LAYERS = [
-    {"_arguments", "_sharding", "_jet"},
+    {"_arguments", "_calls", "_sharding", "_jet"},
     {"_axes", "_gamma"},
     {"_stream"},
     {"_draw", "_unpack", "_keys"},
