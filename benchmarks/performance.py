@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from benchmarks import records
 from benchmarks.compiled import page as compiled
 from benchmarks.compiled.programs import KERNEL, RBG
+from benchmarks.compiled.targets import TPUS
 from benchmarks.contestants import FLAX, FLOOR, JDROP, TORCH
 from benchmarks.plots import STYLE, newest
 from benchmarks.table import names
@@ -39,7 +40,16 @@ CALLED = {
     TORCH: "torch",
 }
 DRAWN = (JDROP, FLAX, PHILOX, TORCH)
-LARGE = "4096x4096"
+LARGE, UNEVEN = "4096x4096", "640x28x28x32"
+# By case that is shown of a TPU, the shape of x.
+COMPILED = {
+    "forward": LARGE,
+    "pullback": LARGE,
+    "MLP": "8192x4096",
+    "MLP pullback": "8192x4096",
+    "attention": "8x16x1024x1024",
+}
+ABOUT = ["case", "dtype", "rate"]
 RATES = (0.1, 0.5)
 SHADES = ("#12486b", "#5fa8d3")
 
@@ -136,8 +146,9 @@ def _figure(found: dict[str, pd.DataFrame], floors: list[float]) -> Figure:
 
 def tables(speed: pd.DataFrame, programs: pd.DataFrame) -> dict[str, str]:
     """The tables of the page."""
+    cpu = on_a_cpu(speed).reset_index()
     frames = {
-        "cpu": on_a_cpu(speed).rename(columns=CALLED).reset_index(),
+        "cpu": cpu[cpu.dtype != "float16"].rename(columns=CALLED),
         "kept": kept(speed),
         "steps": steps(speed),
         "tpu": on_a_tpu(programs),
@@ -152,7 +163,7 @@ def tables(speed: pd.DataFrame, programs: pd.DataFrame) -> dict[str, str]:
 def kept(speed: pd.DataFrame) -> pd.DataFrame:
     """Bits an element that a jitted dropout keeps for its backward pass."""
     rows = speed[(speed.section == "memory") & (speed.case == "residual")]
-    rows = rows[rows.name.isin(list(CALLED))]
+    rows = rows[rows.name.isin(list(CALLED)) & rows["shape"].isin([LARGE, UNEVEN])]
     wide = rows.pivot(index=["shape", "dtype"], columns="name", values="value")
     lines = pd.MultiIndex.from_frame(rows[["shape", "dtype"]].drop_duplicates())
     wide = 8 * wide.loc[lines, [name for name in CALLED if name in wide]]
@@ -175,14 +186,19 @@ def steps(speed: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_a_tpu(programs: pd.DataFrame) -> pd.DataFrame:
-    """Estimated cycles, to the program without dropout, of jdrop without its kernel."""
-    cases = ["forward", "pullback", "MLP", "MLP pullback", "attention"]
-    rows = programs[programs["case"].isin(cases) & programs.name.isin([JDROP, FLAX])]
-    rows = rows[rows["shape"].isin([LARGE, "8192x4096", "8x16x1024x1024"])]
-    rows = rows[(rows["case"] != "forward") | (rows["shape"] == LARGE)]
-    rows = rows[(rows.section != "h100") & (rows.part != "family")]
-    wide = compiled.across(rows, "ratio")
-    return wide.assign(name=wide["name"].map(CALLED))
+    """Cycles to those without dropout: jdrop's, without its kernel, and flax's."""
+    rows = programs[programs["case"].isin(list(COMPILED)) & (programs.part != "family")]
+    rows = rows[rows["shape"] == rows["case"].map(COMPILED)]
+    rows = rows[rows.section != "h100"]
+    wide = compiled.across(rows[rows.name == JDROP], "ratio")
+    own, flax = (
+        compiled.across(rows[rows.name == name], "ratio").set_index(ABOUT)[list(TPUS)]
+        for name in (JDROP, FLAX)
+    )
+    flax = flax.reindex(own.index)
+    cells = own.map("{:.3g}".format) + " / " + flax.map("{:.3g}".format)
+    cells = cells.replace(" / nan", "", regex=True)
+    return wide[ABOUT].join(cells, on=ABOUT)
 
 
 def on_a_gpu(programs: pd.DataFrame) -> pd.DataFrame:
@@ -191,8 +207,7 @@ def on_a_gpu(programs: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["case"].isin(["forward", "pullback"]) & (rows["shape"] == LARGE)]
     columns = {FLOOR: FLOOR, **CALLED}
     rows = rows[rows.name.isin(list(columns))]
-    index = ["case", "dtype", "rate"]
-    wide = rows.pivot(index=index, columns="name", values="instructions")
+    wide = rows.pivot(index=ABOUT, columns="name", values="instructions")
     floors = wide[FLOOR].groupby(level=["case", "dtype"]).max()
     wide = wide.drop(index=0, level="rate").drop(columns=FLOOR)
     wide = wide.join(floors)[[name for name in columns if name in [*wide, FLOOR]]]

@@ -120,7 +120,7 @@ FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame], Figure]]] = {
 """By the end of a file's name: the section it needs, and what draws it."""
 
 ALT = {
-    "cost": "Bars: how many times as long as x * c a forward pass of each library takes",
+    "cost": "Bars: how many times as long as x * c a forward pass takes, by library",
     "steps": "Bars: what each library adds to a training step, in percent",
     "memory": "Bars: what each library keeps for the backward pass, and allocates",
     "sizes": "Lines: how many times as long as x * c, by number of elements",
