@@ -210,6 +210,7 @@ def on_a_gpu(programs: pd.DataFrame) -> pd.DataFrame:
     wide = rows.pivot(index=ABOUT, columns="name", values="instructions")
     floors = wide[FLOOR].groupby(level=["case", "dtype"]).max()
     wide = wide.drop(index=0, level="rate").drop(columns=FLOOR)
+    wide = wide.sort_index(ascending=[True, False, True])
     wide = wide.join(floors)[[name for name in columns if name in [*wide, FLOOR]]]
     return wide.rename(columns=CALLED).reset_index()
 
