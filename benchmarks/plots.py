@@ -2,7 +2,7 @@
 
 Without a file it takes the newest run among the results, and also writes its tables,
 of the targets, the family and the trainer, into `docs/speed.md`. It writes a PNG for
-each figure beside the run, or to `--out`, and prints the paths.
+each figure to `docs/speed/`, or to `--out`, and prints the paths.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from benchmarks.table import names
 from benchmarks.targets import family, headline, trainers
 
 PAGE = records.ROOT / "docs" / "speed.md"
+FOLDER = PAGE.with_suffix("")
 # jdrop stands out; those of Flax are related; all differ in grey as well.
 COLOURS = {
     "jdrop": "#c8102e",
@@ -118,6 +119,14 @@ FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame], Figure]]] = {
 }
 """By the end of a file's name: the section it needs, and what draws it."""
 
+ALT = {
+    "cost": "Bars: how many times as long as x * c a forward pass takes, by library",
+    "steps": "Bars: what each library adds to a training step, in percent",
+    "memory": "Bars: what each library keeps for the backward pass, and allocates",
+    "sizes": "Lines: how many times as long as x * c, by number of elements",
+}
+"""What stands for a figure where it is not seen; the table above it has the numbers."""
+
 
 def draw(path: Path, folder: Path) -> list[Path]:
     """Draws the figures of a run, a CSV, into a folder; returns their paths."""
@@ -127,12 +136,17 @@ def draw(path: Path, folder: Path) -> list[Path]:
             if (rows.section == section).any():
                 figure = function(rows)
                 figure.supxlabel(source(path), fontsize=8, color="#777777")
-                drawn.append(folder / f"{path.stem}-{name}.png")
+                drawn.append(folder / picture(path, name))
                 figure.savefig(drawn[-1])
                 # The few colours of a figure take a third of the room in a palette.
                 Image.open(drawn[-1]).convert("RGB").quantize(64).save(drawn[-1])
                 plt.close(figure)
     return drawn
+
+
+def picture(path: Path, name: str) -> str:
+    """The file of a figure of a run."""
+    return f"{path.stem.removeprefix('speed-')}-{name}.png"
 
 
 def source(path: Path) -> str:
@@ -149,8 +163,9 @@ def source(path: Path) -> str:
 
 def block(path: Path) -> dict[str, str]:
     """The tables and the figures of a run, as the page shows them."""
-    link = f"../benchmarks/results/{path.stem}"
-    images = "\n".join(f"![{name}]({link}-{name}.png)" for name in FIGURES)
+    images = "\n".join(
+        f"![{ALT[name]}]({FOLDER.name}/{picture(path, name)})" for name in FIGURES
+    )
     rows = read(path)
     tables = {"family": family(rows), "trainer": trainers(rows)}
     absent = "Not measured yet: `python -m benchmarks.speed --only {}`."
@@ -182,7 +197,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="the folder where the figures go")
     options = parser.parse_args(words)
     path = options.run or newest(records.RESULTS)
-    folder = options.out or path.parent
+    folder = options.out or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     # Without a display.
     matplotlib.use("agg")

@@ -140,8 +140,8 @@ def test_the_page_shows_the_results_and_they_are_small():
     assert page == records.fill(page, blocks), "python -m benchmarks.plots"
     shown = blocks["results"]
     assert shown.count("| fresh |") >= 5
-    figures = [run.with_name(f"{run.stem}-{name}.png") for name in plots.FIGURES]
-    assert all(figure.name in shown for figure in figures)
+    figures = [plots.FOLDER / plots.picture(run, name) for name in plots.FIGURES]
+    assert all(f"]({plots.FOLDER.name}/{figure.name})" in shown for figure in figures)
     assert max(figure.stat().st_size for figure in figures) < 100_000
     # Each part of Crush adds 144 rows.
     assert sum(f.stat().st_size for f in run.parent.iterdir()) < 600_000
