@@ -1,6 +1,7 @@
 """The tour is a program: its cells run in order, and its saved outputs are there."""
 
 import json
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -41,3 +42,17 @@ def test_what_was_run_is_saved(cells):
 def test_most_cells_check_what_the_text_says(cells):
     checks = [c for c in cells if "assert" in "".join(c["source"])]
     assert len(checks) > 0.9 * len(cells)
+
+
+def test_its_links_lead_to_pages():
+    # The site's builder looks at the links of pages, not at those of notebooks.
+    source = json.loads(TOUR.read_text("utf-8"))["cells"]
+    text = "".join(line for cell in source for line in cell["source"])
+    links = re.findall(r"\]\(\.\./([a-z_/]+?)/(?:#([a-z-]+))?\)", text)
+    assert len(links) > 10 and text.count("](../") == len(links)
+    for name, anchor in links:
+        page = TOUR.parent / f"{name}.md"
+        page = page if page.exists() else TOUR.parent / name / "index.md"
+        titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+        slugs = [re.sub(r"[^\w -]", "", title.lower()) for title in titles]
+        assert not anchor or anchor in [slug.replace(" ", "-") for slug in slugs]
