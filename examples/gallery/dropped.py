@@ -79,16 +79,13 @@ def drop_connect(key: jax.Array, x: jax.Array) -> Picture:
 def token_dropout(key: jax.Array, x: jax.Array) -> Picture:
     """Patches that are kept, where they were, and the shorter sequence of them."""
     patches = cut(x, x.shape[0] // ROWS)
-    panels = [Panel("80 patches", x)]
-    for rate in (0.5, 0.75):
-        kept, indices = jdrop.token_dropout(key, patches[None], rate)
-        where = jnp.ones_like(patches).at[indices[0]].set(kept[0])
-        short = joined(kept[0], columns=COLUMNS)
-        panels += [
-            Panel(f"rate {rate}: those kept", joined(where)),
-            Panel(f"what is computed with: {kept.shape[1]}", short),
-        ]
-    return 1, panels
+    kept, indices = jdrop.token_dropout(key, patches[None], 0.5)
+    where = jnp.ones_like(patches).at[indices[0]].set(kept[0])
+    return 1, [
+        Panel(f"{len(patches)} patches", x),
+        Panel(f"{kept.shape[1]} are kept", joined(where)),
+        Panel("the sequence that is left", joined(kept[0], columns=COLUMNS)),
+    ]
 
 
 def attention_dropout(key: jax.Array, x: jax.Array) -> Picture:
