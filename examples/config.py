@@ -261,10 +261,15 @@ def _resumed(directory: Path, argv: Sequence[str]) -> Config:
         now, before = getattr(config, field.name), getattr(known, field.name)
         if field.name not in FREE and now != before:
             raise BadInput(
-                f"{flag(field.name)} is {before} in {directory}; got {now}. A run goes "
-                "on with what it began with: leave it out, or start another one"
+                f"{flag(field.name)} is {_spelled(before)} in {directory}; got "
+                f"{_spelled(now)}. A run goes on with what it began with: leave it "
+                "out, or start another one"
             )
     return dataclasses.replace(config, out=directory, resume=directory)
+
+
+def _spelled(option: Any) -> Any:
+    return "auto" if option == AUTO else option
 
 
 def _completed(config: Config) -> Config:

@@ -59,7 +59,7 @@ def key_for(key: jax.Array, *path: str | ArrayLike) -> jax.Array:
     References:
       The hash is SHA-256 (FIPS 180-4, 2015), https://doi.org/10.6028/NIST.FIPS.180-4
 
-    Example:
+    Examples:
       >>> import jax, jdrop
       >>> key = jax.random.key(0)
       >>> encoder = jdrop.key_for(key, "encoder", "dropout_0", 17)

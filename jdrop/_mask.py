@@ -94,7 +94,7 @@ class Mask:
         Returns:
           A mask of the same shape and layout.
 
-        Example:
+        Examples:
           >>> import jax, jax.numpy as jnp, jdrop
           >>> mask = jdrop.sample_mask(jax.random.key(0), (1000,), 0.25)
           >>> bool(jnp.all(mask.to_bool() ^ (~mask).to_bool()))
@@ -185,7 +185,7 @@ def sample_mask(
       https://doi.org/10.1145/2063384.2063405 is the generator; `docs/stream.md` says
       what is made of it.
 
-    Example:
+    Examples:
       >>> import jax, jdrop
       >>> mask = jdrop.sample_mask(jax.random.key(0), (64, 1000), 0.25)
       >>> mask
@@ -225,7 +225,7 @@ def apply_mask(mask: Mask, x: ArrayLike) -> jax.Array:
       simple way to prevent neural networks from overfitting. JMLR 15:1929.
       https://jmlr.org/papers/v15/srivastava14a.html
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> mask = jdrop.sample_mask(jax.random.key(0), (1000,), 0.5)
       >>> print(jnp.unique(jdrop.apply_mask(mask, jnp.ones(1000))))

@@ -88,7 +88,7 @@ def mc_predict(
       classification and preference learning. https://arxiv.org/abs/1112.5745 has the
       mutual information.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> def apply(key, weights, x):
       ...     return jdrop.dropout(key, x, 0.5) @ weights

@@ -13,7 +13,7 @@ fields mean, and has these two besides:
 A rate outside [0, 1] or NaN is a ValueError, and axes of the wrong kind a TypeError,
 when the module is made; what depends on x is checked in the call.
 
-Example:
+Examples:
   >>> import flax.linen as nn
   >>> import jax, jax.numpy as jnp, jdrop.linen
   >>> class Block(nn.Module):
@@ -141,7 +141,7 @@ class _Module(nn.Module):
 class Dropout(_Module):
     """`jdrop.dropout` as a module: y = m * x / keep, with m ~ Bernoulli(keep).
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop.linen
       >>> module = jdrop.linen.Dropout(0.5)
       >>> x, rngs = jnp.ones((2, 1000)), {"dropout": jax.random.key(0)}

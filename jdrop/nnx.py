@@ -201,7 +201,7 @@ class _Module(nnx.Module):
 class Dropout(_Module):
     """`jdrop.dropout` as a module: y = m * x / keep, with m ~ Bernoulli(keep).
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, jdrop.nnx
       >>> from flax import nnx
       >>> module = jdrop.nnx.Dropout(0.5, rngs=nnx.Rngs(0))

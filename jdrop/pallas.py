@@ -49,7 +49,7 @@ def seed(key: jax.Array) -> jax.Array:
     References:
       `docs/stream.md`, section 4.
 
-    Example:
+    Examples:
       >>> import jax, jdrop.pallas
       >>> jdrop.pallas.seed(jax.random.key(0)).shape
       (2,)
@@ -75,7 +75,7 @@ def keep(rate: float) -> float:
     References:
       `docs/stream.md`, section 2.
 
-    Example:
+    Examples:
       >>> import jdrop.pallas
       >>> jdrop.pallas.keep(0.1)
       0.899993896484375
@@ -121,7 +121,7 @@ def tile_words(
       Salmon, Moraes, Dror and Shaw, 2011. Parallel random numbers: as easy as 1, 2, 3.
       https://doi.org/10.1145/2063384.2063405
 
-    Example:
+    Examples:
       >>> import jax, jdrop.pallas
       >>> key, start = jax.random.key(0), (3, 64, 128)
       >>> seed = jdrop.pallas.seed(key)
@@ -185,7 +185,7 @@ def unpack(words: jax.Array) -> jax.Array:
     References:
       `docs/stream.md`, section 3.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp, jdrop.pallas
       >>> jdrop.pallas.unpack(jnp.array([[1, 2]], jnp.uint32))[:2].tolist()
       [[True, False], [False, True]]

@@ -70,7 +70,7 @@ def alpha_dropout(
       Klambauer, Unterthiner, Mayr and Hochreiter, 2017. Self-normalizing neural
       networks. https://arxiv.org/abs/1706.02515
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> x = jax.random.normal(jax.random.key(0), (1000, 1000))
       >>> y = jdrop.alpha_dropout(jax.random.key(1), x, 0.1)
@@ -128,7 +128,7 @@ def feature_alpha_dropout(
       Klambauer, Unterthiner, Mayr and Hochreiter, 2017. Self-normalizing neural
       networks. https://arxiv.org/abs/1706.02515
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> x = jax.random.normal(jax.random.key(0), (8, 16, 16, 64))
       >>> y = jdrop.feature_alpha_dropout(jax.random.key(1), x, 0.5)

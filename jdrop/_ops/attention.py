@@ -72,7 +72,7 @@ def attention_dropout(
       Vaswani et al., 2017. Attention is all you need. https://arxiv.org/abs/1706.03762
       has dropout elsewhere; the authors' code, tensor2tensor, has it here as well.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> scores = jax.random.normal(jax.random.key(0), (2, 4, 16, 16))
       >>> weights = jax.nn.softmax(scores)
@@ -153,7 +153,7 @@ def blockwise_attention(
       Rabe and Staats, 2021. Self-attention does not need O(n^2) memory.
       https://arxiv.org/abs/2112.05682
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 100, 4, 8))
       >>> key = jax.random.key(1)

@@ -98,7 +98,7 @@ def drop_block(
       Ghiasi, Lin and Le, 2018. DropBlock: a regularization method for convolutional
       networks. https://arxiv.org/abs/1810.12890
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> x = jnp.ones((64, 28, 28, 32))
       >>> y = jdrop.drop_block(jax.random.key(0), x, 0.1, block_size=5)

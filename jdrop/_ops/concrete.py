@@ -58,7 +58,7 @@ def concrete_dropout(
     References:
       Gal, Hron and Kendall, 2017. Concrete dropout. https://arxiv.org/abs/1705.07832
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> key, x = jax.random.key(0), jnp.ones(1000)
       >>> loss = lambda rate: jnp.var(jdrop.concrete_dropout(key, x, rate))
@@ -116,7 +116,7 @@ def concrete_regulariser(
       Gal, Hron and Kendall, 2017. Concrete dropout, equations 3 and 4.
       https://arxiv.org/abs/1705.07832
 
-    Example:
+    Examples:
       >>> import jdrop
       >>> scales = {"weight_scale": 1e-4, "dropout_scale": 2e-3}
       >>> print(f"{jdrop.concrete_regulariser(0.1, 50.0, 64, **scales):.4f}")

@@ -53,7 +53,7 @@ def feature_dropout(
       Tompson, Goroshin, Jain, LeCun and Bregler, 2015. Efficient object localization
       using convolutional networks. https://arxiv.org/abs/1411.4280
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> x = jnp.ones((8, 16, 16, 64))
       >>> y = jdrop.feature_dropout(jax.random.key(0), x, 0.5)
@@ -112,7 +112,7 @@ def drop_path(
       Huang, Sun, Liu, Sedra and Weinberger, 2016. Deep networks with stochastic depth.
       https://arxiv.org/abs/1603.09382
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> branch = jnp.ones((1000, 4))
       >>> y = jdrop.drop_path(jax.random.key(0), branch, 0.5)
@@ -157,7 +157,7 @@ def drop_path_rates(depth: int, rate: ArrayLike) -> jax.Array | np.ndarray:
       section 3; the ladder as vision transformers use it begins at 0.
       https://arxiv.org/abs/1603.09382
 
-    Example:
+    Examples:
       >>> import jdrop
       >>> print(jdrop.drop_path_rates(5, 0.2))
       [0.   0.05 0.1  0.15 0.2 ]

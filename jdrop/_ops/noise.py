@@ -55,7 +55,7 @@ def gaussian_dropout(
       simple way to prevent neural networks from overfitting, section 10. JMLR 15:1929.
       https://jmlr.org/papers/v15/srivastava14a.html
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> y = jdrop.gaussian_dropout(jax.random.key(0), jnp.ones((1000, 1000)), 0.2)
       >>> print(f"mean {y.mean():.2f}, variance {y.var():.2f}")
@@ -111,7 +111,7 @@ def gaussian_noise(
       Bishop, 1995. Training with noise is equivalent to Tikhonov regularization.
       https://doi.org/10.1162/neco.1995.7.1.108
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> y = jdrop.gaussian_noise(jax.random.key(0), jnp.ones((1000, 1000)), 0.1)
       >>> print(f"mean {y.mean():.2f}, deviation {y.std():.2f}")

@@ -57,7 +57,7 @@ def zoneout(
       Krueger et al., 2016. Zoneout: regularizing RNNs by randomly preserving hidden
       activations. https://arxiv.org/abs/1606.01305
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> new, old = jnp.ones(1000), jnp.zeros(1000)
       >>> y = jdrop.zoneout(jax.random.key(0), new, old, 0.1)

@@ -75,7 +75,7 @@ def token_dropout(
       Liu, Matsoukas, Strand, Azizpour and Smith, 2022. PatchDropout: economizing vision
       transformers using patch dropout. https://arxiv.org/abs/2208.07220
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> images = jax.random.normal(jax.random.key(0), (8, 32, 32, 3))
       >>> patches = images.reshape(8, 4, 8, 4, 8, 3).swapaxes(2, 3).reshape(8, 16, -1)

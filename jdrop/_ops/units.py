@@ -58,7 +58,7 @@ def dropout(
       simple way to prevent neural networks from overfitting. JMLR 15:1929.
       https://jmlr.org/papers/v15/srivastava14a.html
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> x = jnp.ones((2, 1000))
       >>> y = jdrop.dropout(jax.random.key(0), x, 0.5)

@@ -58,7 +58,7 @@ def drop_connect(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013. Regularization of neural networks
       using DropConnect. https://proceedings.mlr.press/v28/wan13.html
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, jdrop
       >>> params = {"kernel": jnp.ones((20, 50)), "bias": jnp.ones(50)}
       >>> dropped = jdrop.drop_connect(jax.random.key(0), params, 0.5)

@@ -83,7 +83,7 @@ def test_every_op_takes_the_same():
         assert options[-1] == "offset"
 
 
-SECTIONS = ("Args", "Returns", "Raises", "References", "Example")
+SECTIONS = ("Args", "Returns", "Raises", "References", "Examples")
 
 
 @each_function
@@ -93,7 +93,7 @@ def test_docstring_says_everything(function):
     arguments = text.split("\nArgs:\n")[1].split("\nReturns:")[0]
     documented = re.findall(r"^  \*?(\w+): ", arguments, re.MULTILINE)
     assert documented == list(inspect.signature(function).parameters)
-    assert "\n  >>> " in text.split("\nExample:\n")[1]
+    assert "\n  >>> " in text.split("\nExamples:\n")[1]
     if function is not jdrop.key_for:
         equation = text.split("\n\n")[1]
         assert re.match(r"[\w']+(\[[il]\])? = ", equation), equation

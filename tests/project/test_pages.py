@@ -11,7 +11,6 @@ import jdrop
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-NOTEBOOK = ROOT / "docs" / "tour.ipynb"
 
 
 def blocks(page):
@@ -28,9 +27,8 @@ def every_block():
     for page in PAGES:
         name = page.relative_to(ROOT).with_suffix("").as_posix()
         for number, block in enumerate(blocks(page), 1):
-            # They compile more, and others stand for them; `make docs` runs them all.
-            dear = page != README and re.search("flax|optax|grad|scan|equinox", block)
-            marks = pytest.mark.slow if dear else []
+            # Each compiles programs of its own; `make docs` runs them all.
+            marks = [] if page == README else pytest.mark.slow
             yield pytest.param(block, id=f"{name}-{number}", marks=marks)
 
 
@@ -53,3 +51,9 @@ def test_the_family_names_every_op():
     for name in jdrop.__all__:
         if name not in ("STREAM", "Mask", "Prediction"):
             assert f"`{name}`" in family, name
+
+
+def test_contributors_are_told_of_every_file_of_the_library():
+    tree = (ROOT / "docs" / "contributing.md").read_text("utf-8").split("## Files")[1]
+    for path in (ROOT / "jdrop").rglob("*.py"):
+        assert path.name in tree, path.name
