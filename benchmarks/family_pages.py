@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks import plots, records
 from benchmarks.compiled import page as compiled
-from benchmarks.contestants import NOTHING
+from benchmarks.contestants import JDROP, NOTHING
 from benchmarks.table import names
 
 PAGES = records.ROOT / "docs" / "family"
@@ -30,7 +30,6 @@ OPS = {name: [name] for name in ALONE} | {
 }
 """The ops of each page."""
 
-JDROP = "jdrop, threefry2x32"
 CHIPS = ["v4", "v5e", "v5p", "v6e"]
 NOT = "not measured"
 
