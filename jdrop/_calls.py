@@ -46,12 +46,14 @@ class Form(NamedTuple):
         missing = [name for name in self.required[len(args) :] if name not in names]
         if not missing:
             return
-        law, remedy = "all of these", f"Pass {' and '.join(missing)}."
+        law, remedy = "all of these", f"Pass {' and '.join(missing)}"
         if self.required[0] == "key":
             law = "the key first, and all of these"
-            remedy = "Make a key with jax.random.key(seed)."
+            remedy += " after the key, which jax.random.key(seed) makes"
+        if "key" in missing:
+            remedy = "Make a key with jax.random.key(seed)"
         raise TypeError(
-            f"{self.usage} takes {law}; got no {' and no '.join(missing)}. {remedy}"
+            f"{self.usage} takes {law}; got no {' and no '.join(missing)}. {remedy}."
         )
 
     def check_given(self, args: tuple[Any, ...], names: Collection[str]) -> None:
