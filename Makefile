@@ -39,7 +39,8 @@ compiled: $(VENV)/.installed-dev ## Compile for TPUs and a GPU that need not be 
 	$(BIN)/nox --session compiled -- $(ARGS)
 
 docs: $(VENV)/.installed-docs ## Run every example of the site, and build it into site/
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "slow or not slow" tests/project/test_pages.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "slow or not slow" tests/project/test_pages.py \
+	  tests/project/test_tour.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lint: $(VENV)/.installed-dev ## Lint
