@@ -1,7 +1,6 @@
 """What the linen and the nnx modules share; it does not import Flax itself."""
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import as_choice, as_count, as_number, as_rate
+from jdrop._arguments import as_rate
 from jdrop._axes import as_axis, as_dims
+from jdrop._ops import alpha, blocks, concrete, features, noise, tokens
 
 NEEDS_FLAX = 'needs Flax, which could not be imported: pip install "flax>=0.11"'
 
@@ -23,18 +23,17 @@ def _check_axis(name: str, axis: Any) -> None:
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "rate": as_rate,
-    "stddev": functools.partial(as_number, "stddev", least=0),
+    "stddev": noise.as_stddev,
     "broadcast_dims": as_dims,
     "channel_axis": functools.partial(_check_axis, "channel_axis"),
     "batch_axis": functools.partial(_check_axis, "batch_axis"),
-    "temperature": functools.partial(as_number, "temperature", least=2**-20),
-    "mean": functools.partial(as_number, "mean", least=-math.inf),
-    "variance": functools.partial(as_number, "variance", least=1e-30),
-    "prefix_tokens": functools.partial(as_count, "prefix_tokens", least=0),
-    "calibration": functools.partial(
-        as_choice, "calibration", choices=("exact", "paper")
-    ),
-    "mode": functools.partial(as_choice, "mode", choices=("sample", "batch")),
+    "temperature": concrete.as_temperature,
+    "mean": alpha.as_mean,
+    "variance": alpha.as_variance,
+    "prefix_tokens": tokens.as_prefix_tokens,
+    "calibration": blocks.as_calibration,
+    "per_channel": blocks.as_per_channel,
+    "mode": features.as_mode,
 }
 
 

@@ -50,6 +50,10 @@ class Op:
     at_rest: Callable[..., jax.Array] = _first
     complex_ok: bool = False
 
+    def as_input(self, x: ArrayLike) -> jax.Array:
+        """Returns `x` as an array; raises unless the law takes it."""
+        return as_input(self.name, x, complex_ok=self.complex_ok)
+
 
 def apply(
     op: Op,
@@ -78,7 +82,7 @@ def apply(
     Returns:
       An array of the shape, dtype and placement of the first array.
     """
-    given = [as_input(op.name, x, complex_ok=op.complex_ok) for x in arrays]
+    given = [op.as_input(x) for x in arrays]
     mode = as_deterministic(deterministic)
     if rate is None and mode is True and op.at_rest is _first:
         rate = 0

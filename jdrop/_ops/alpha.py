@@ -1,5 +1,7 @@
 """Dropout for self-normalising networks: mean and variance stay where they are."""
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_input, as_number, is_known
+from jdrop._arguments import Key, as_number, is_known
 from jdrop._axes import all_axes_but
 from jdrop._calls import checked_call
 from jdrop._mask import Mask, select
@@ -17,6 +19,10 @@ from jdrop._select import real_dtype
 # What SELU tends to for inputs of -infinity: minus the product of its two constants.
 # Klambauer et al. 2017, section 2.
 _SATURATION = -1.0507009873554804934 * 1.6732632423543772848
+
+# The modules check them too, when they are made.
+as_mean = functools.partial(as_number, "mean", least=-math.inf)
+as_variance = functools.partial(as_number, "variance", least=1e-30)
 
 
 @checked_call
@@ -136,7 +142,7 @@ def feature_alpha_dropout(
       >>> print(dropped.shape, f"{y[:, 0, 0][dropped].min():.2f}")
       (8, 64) -0.78
     """
-    x = as_input("feature_alpha_dropout", x, complex_ok=False)
+    x = _FEATURE_ALPHA_DROPOUT.as_input(x)
     return apply(
         _FEATURE_ALPHA_DROPOUT,
         key,
@@ -152,8 +158,7 @@ def feature_alpha_dropout(
 
 def _fixed_point(mean: ArrayLike, variance: ArrayLike) -> tuple[Any, ...]:
     """The mean and the variance, or nothing where they are those of SELU."""
-    mean = as_number("mean", mean, -jnp.inf)
-    variance = as_number("variance", variance, 1e-30)
+    mean, variance = as_mean(mean), as_variance(variance)
     return () if is_known(mean, 0) and is_known(variance, 1) else (mean, variance)
 
 

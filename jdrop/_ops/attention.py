@@ -81,7 +81,7 @@ def attention_dropout(
       >>> bool(jnp.all((y[0, 0] == 0) == (y[1, 3] == 0)))
       True
     """
-    weights = as_input("attention_dropout", weights, complex_ok=False)
+    weights = _ATTENTION_DROPOUT.as_input(weights)
     return apply(
         _ATTENTION_DROPOUT,
         key,

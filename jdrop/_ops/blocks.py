@@ -30,6 +30,10 @@ from jdrop._select import real_dtype
 from jdrop._sharding import placed_like
 from jdrop._unpack import unpack
 
+# The modules check them too, when they are made.
+as_calibration = functools.partial(as_choice, "calibration", choices=("exact", "paper"))
+as_per_channel = functools.partial(as_flag, "per_channel")
+
 
 @checked_call
 def drop_block(
@@ -109,8 +113,8 @@ def drop_block(
     positions = all_axes_but(x.ndim, channel_axis=channel_axis, batch_axis=batch_axis)
     sizes = _sizes(x.shape, positions)
     blocks = _blocks(block_size, sizes)
-    as_choice("calibration", calibration, ("exact", "paper"))
-    own_blocks = as_flag("per_channel", per_channel)
+    as_calibration(calibration)
+    own_blocks = as_per_channel(per_channel)
     batch = None if batch_axis is None else as_axis("batch_axis", batch_axis, x.ndim)
     if batch != 0 and not is_known(offset, 0):
         raise ValueError(

@@ -1,5 +1,6 @@
 """Concrete dropout: a rate that is learned."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,6 +13,9 @@ from jdrop._jet import checkpoint
 from jdrop._noise import Noise, draw_noise, times
 from jdrop._op import Op, apply
 from jdrop._select import real_dtype
+
+# The modules check it too, when they are made.
+as_temperature = functools.partial(as_number, "temperature", least=2**-20)
 
 
 @checked_call
@@ -69,7 +73,7 @@ def concrete_dropout(
     return apply(
         _CONCRETE_DROPOUT,
         key,
-        (x, rate, as_number("temperature", temperature, 2**-20)),
+        (x, rate, as_temperature(temperature)),
         rate,
         deterministic=deterministic,
         broadcast_dims=broadcast_dims,

@@ -1,14 +1,19 @@
 """Dropout of whole slices: the channels of a map, the branch of a residual block."""
 
+import functools
+
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_choice, as_count, as_input, as_rate
+from jdrop._arguments import Key, as_choice, as_count, as_rate
 from jdrop._axes import all_axes_but
 from jdrop._calls import checked_call
 from jdrop._mask import scale_kept
 from jdrop._op import Op, apply
+
+# The modules check it too, when they are made.
+as_mode = functools.partial(as_choice, "mode", choices=("sample", "batch"))
 
 
 @checked_call
@@ -60,7 +65,7 @@ def feature_dropout(
       >>> bool((y == y[:, :1, :1]).all())
       True
     """
-    x = as_input("feature_dropout", x, complex_ok=True)
+    x = _FEATURE_DROPOUT.as_input(x)
     return apply(
         _FEATURE_DROPOUT,
         key,
@@ -119,8 +124,8 @@ def drop_path(
       >>> print(jnp.unique(y.sum(axis=1)))
       [0. 8.]
     """
-    x = as_input("drop_path", x, complex_ok=True)
-    as_choice("mode", mode, ("sample", "batch"))
+    x = _DROP_PATH.as_input(x)
+    as_mode(mode)
     return apply(
         _DROP_PATH,
         key,

@@ -1,5 +1,6 @@
 """Gaussian noise: multiplied like a dropout, or added."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,6 +13,9 @@ from jdrop._jet import checkpoint
 from jdrop._noise import Noise, draw_noise, plus, times
 from jdrop._op import Op, apply
 from jdrop._select import real_dtype
+
+# The modules check it too, when they are made.
+as_stddev = functools.partial(as_number, "stddev", least=0)
 
 
 @checked_call
@@ -117,7 +121,7 @@ def gaussian_noise(
       >>> print(f"mean {y.mean():.2f}, deviation {y.std():.2f}")
       mean 1.00, deviation 0.10
     """
-    stddev = as_number("stddev", stddev, 0)
+    stddev = as_stddev(stddev)
     return apply(
         _GAUSSIAN_NOISE,
         key,

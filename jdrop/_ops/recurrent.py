@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from jdrop._arguments import Key, as_input
+from jdrop._arguments import Key
 from jdrop._axes import check_same
 from jdrop._calls import checked_call
 from jdrop._jet import checkpoint
@@ -67,9 +67,7 @@ def zoneout(
       >>> print(jnp.unique(y))
       [0.75]
     """
-    x, previous = (
-        as_input("zoneout", state, complex_ok=True) for state in (x, previous)
-    )
+    x, previous = map(_ZONEOUT.as_input, (x, previous))
     check_same("zoneout", x, previous)
     return apply(
         _ZONEOUT,

@@ -24,6 +24,9 @@ from jdrop._sharding import placed_like
 from jdrop._stream import Rate
 from jdrop._window import Start
 
+# The modules check it too, when they are made.
+as_prefix_tokens = functools.partial(as_count, "prefix_tokens", least=0)
+
 
 @checked_call
 def token_dropout(
@@ -87,7 +90,7 @@ def token_dropout(
       (8, 5, 192) [ 0  5  6 10 16]
     """
     x = as_array("token_dropout", x)
-    prefix = as_count("prefix_tokens", prefix_tokens, 0)
+    prefix = as_prefix_tokens(prefix_tokens)
     p, is_at_rest = _known(rate, deterministic)
     if x.ndim < 2 or x.shape[1] < prefix:
         raise ValueError(

@@ -165,6 +165,7 @@ def test_wrong_fields_fail_at_construction(cls, case, drop, fields, error, messa
 
 WRONG_FIELDS = [
     ("DropPath", {"mode": "row"}, "mode is 'sample' or 'batch'; got 'row'"),
+    ("DropBlock", {"per_channel": "no"}, "per_channel is True or False; got str"),
     ("DropBlock", {"calibration": "timm"}, "'exact' or 'paper'; got 'timm'"),
     ("AlphaDropout", {"mean": "a"}, "mean is one real number .* got str 'a'"),
     ("AlphaDropout", {"variance": 0}, "variance is one real number .* got 0"),
