@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmarks import plots, records
 from benchmarks.compiled import page as compiled
+from benchmarks.compiled.targets import TPUS
 from benchmarks.contestants import JDROP, NOTHING
 from benchmarks.table import names
 
@@ -18,19 +19,15 @@ RUN = plots.newest(records.RESULTS)
 
 # The section of a run and the case of what has been timed in both states of memory.
 CASES = {"dropout": ("ops", "forward"), "alpha_dropout": ("ops", "alpha")}
-TOGETHER = {
-    "alpha_dropout": ["feature_alpha_dropout"],
-    "attention_dropout": ["blockwise_attention"],
-    "gaussian_dropout": ["gaussian_noise"],
-}
 ALONE = ["dropout", "feature_dropout", "drop_block", "drop_path", "drop_connect"]
 ALONE += ["token_dropout", "zoneout", "concrete_dropout"]
 OPS = {name: [name] for name in ALONE} | {
-    name: [name, *others] for name, others in TOGETHER.items()
+    "alpha_dropout": ["alpha_dropout", "feature_alpha_dropout"],
+    "attention_dropout": ["attention_dropout", "blockwise_attention"],
+    "gaussian_dropout": ["gaussian_dropout", "gaussian_noise"],
 }
 """The ops of each page."""
 
-CHIPS = ["v4", "v5e", "v5p", "v6e"]
 NOT = "not measured"
 
 
@@ -56,8 +53,8 @@ def cost(op: str, timed: pd.DataFrame, read: pd.DataFrame) -> dict[str, str]:
         "CPU, warm memory": _quartiles(speed, "warm"),
         "CPU, fresh memory": _quartiles(speed, "fresh"),
         "kept for backward, bits an element": _kept(op, timed, shape),
-        f"compiled for TPU {', '.join(CHIPS)}: estimated cycles": ", ".join(
-            f"{chips.ratio[chip]:.3g}" for chip in CHIPS
+        f"compiled for TPU {', '.join(TPUS)}: estimated cycles": ", ".join(
+            f"{chips.ratio[chip]:.3g}" for chip in TPUS
         ),
         "compiled for H100: instructions an element": "{:.3g}, of 1: {:.3g}".format(
             *counts

@@ -8,20 +8,19 @@ nothing.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image, PngImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
 from benchmarks import records
 from benchmarks.compiled import page as compiled
 from benchmarks.compiled.programs import KERNEL, RBG
 from benchmarks.compiled.targets import TPUS
 from benchmarks.contestants import FLAX, FLOOR, JDROP, TORCH
-from benchmarks.plots import STYLE, newest
+from benchmarks.plots import SHADES, STYLE, bars, newest, save
 from benchmarks.table import names
 
 PAGE = records.ROOT / "docs" / "performance.md"
@@ -51,7 +50,6 @@ COMPILED = {
 }
 ABOUT = ["case", "dtype", "rate"]
 RATES = (0.1, 0.5)
-SHADES = ("#12486b", "#5fa8d3")
 
 
 def load() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -67,7 +65,7 @@ def panels(speed: pd.DataFrame, programs: pd.DataFrame) -> dict[str, pd.DataFram
         f"CPU, run, {state} memory\ntimes x * c": forward.xs(state, level="memory")
         for state in ("warm", "fresh")
     }
-    found = {title: bars.loc[list(RATES), DRAWN].T for title, bars in found.items()}
+    found = {title: wide.loc[list(RATES), DRAWN].T for title, wide in found.items()}
     programs = programs[(programs["case"] == "forward") & (programs.dtype == "float32")]
     programs = programs[programs["shape"] == LARGE]
     tpus = programs[programs.section.isin(["v5e", "v6e"])]
@@ -78,7 +76,7 @@ def panels(speed: pd.DataFrame, programs: pd.DataFrame) -> dict[str, pd.DataFram
     gpu = programs[(programs.section == "h100") & (programs.rate > 0)]
     title = "GPU, compiled, not run\ninstructions an element, H100"
     found[title] = _by_rate(gpu, "instructions").loc[[JDROP, KERNEL, FLAX, RBG]]
-    return {title: bars.rename(index=CALLED) for title, bars in found.items()}
+    return {title: table.rename(index=CALLED) for title, table in found.items()}
 
 
 def on_a_cpu(speed: pd.DataFrame) -> pd.DataFrame:
@@ -104,38 +102,27 @@ def draw(speed: pd.DataFrame, programs: pd.DataFrame, path: Path) -> None:
     floor = floor[(floor["shape"] == LARGE) & (floor.dtype == "float32")]
     instructions = float(floor[floor["case"] == "forward"].instructions.iloc[0])
     with matplotlib.rc_context(STYLE | {"font.size": 13, "figure.dpi": 160}):
-        figure = _figure(found, [1, 1, 1, instructions])
-        figure.savefig(path)
-        plt.close(figure)
-    about = PngImagePlugin.PngInfo()
-    about.add_text("figures", figures(found))
-    few = Image.open(path).convert("RGB").quantize(64)
-    few.save(path, pnginfo=about, optimize=True)
+        about = PngInfo()
+        about.add_text("figures", figures(found))
+        save(_figure(found, [1, 1, 1, instructions]), path, about)
 
 
 def figures(found: dict[str, pd.DataFrame]) -> str:
     """What a picture shows, as text that it carries."""
-    return json.dumps([[title, bars.to_dict()] for title, bars in found.items()])
+    return json.dumps([[title, table.to_dict()] for title, table in found.items()])
 
 
 def _figure(found: dict[str, pd.DataFrame], floors: list[float]) -> Figure:
     figure, _ = plt.subplots(2, 2, figsize=(9, 7.6))
-    for axes, floor, (title, bars) in zip(
+    for axes, floor, (title, table) in zip(
         figure.axes, floors, found.items(), strict=True
     ):
-        bars = bars.add_prefix("rate ").rename(
-            index=lambda name: name.replace(", ", "\n")
-        )
-        bars.plot.barh(ax=axes, width=0.82, color=list(SHADES), legend=False)
-        drawn: Any
-        for drawn in axes.containers:
-            axes.bar_label(drawn, fmt="{:.3g}", padding=3, fontsize=12)
+        table = table.add_prefix("rate ")
+        table.index = table.index.str.replace(", ", "\n")
+        bars(axes, table, "%.3g", SHADES)
         axes.axvline(floor, color="#c8102e", linewidth=2)
-        axes.invert_yaxis()
-        axes.margins(x=0.16)
-        axes.set(ylabel="", xlabel=title.partition("\n")[2])
+        axes.set_xlabel(title.partition("\n")[2])
         axes.set_title(title.partition("\n")[0], fontsize=14, fontweight="bold")
-        axes.grid(axis="y", visible=False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     handles.append(figure.axes[0].lines[0])
     title = "One dropout of float32 4096x4096, and x * c"

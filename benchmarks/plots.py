@@ -18,6 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from benchmarks import records
 from benchmarks.contestants import NOTHING
@@ -38,6 +39,7 @@ COLOURS = {
     "torch": "#7b5aa6",
     NOTHING: "#9a9a9a",
 }
+SHADES = ["#12486b", "#5fa8d3"]
 STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
@@ -60,7 +62,7 @@ def cost(rows: pd.DataFrame) -> Figure:
     for axes, state in zip(figure.axes, states, strict=True):
         table = _table(rows[rows.memory == state], "rate").add_prefix("rate ")
         # Who was timed at both rates.
-        _bars(axes, table.dropna(), "%.1f", ["#12486b", "#5fa8d3"])
+        _bars(axes, table.dropna(), "%.1f", SHADES)
         axes.axvline(1, color="#c8102e", linewidth=1)
         axes.set(title=f"{state} memory", xlabel="times as long as x * c (red line)")
     title = "What dropout costs beside one multiplication of the array"
@@ -88,10 +90,9 @@ def memory(rows: pd.DataFrame) -> Figure:
     kept = kept[kept["shape"] == kept["shape"].iloc[0]]
     scanned = rows[(rows.section == "memory") & rows.case.str.endswith("in a scan")]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4))
-    shades = ["#12486b", "#5fa8d3"]
-    _bars(left, _table(kept, "dtype"), "%.3g", shades)
+    _bars(left, _table(kept, "dtype"), "%.3g", SHADES)
     left.set(title="kept for the backward pass", xlabel="bytes an element")
-    _bars(right, _table(scanned, "metric") / 2**20, "%.0f", shades)
+    _bars(right, _table(scanned, "metric") / 2**20, "%.0f", SHADES)
     right.set(title=f"a step of {scanned.case.iloc[0]}", xlabel="MiB")
     return figure
 
@@ -137,11 +138,17 @@ def draw(path: Path, folder: Path) -> list[Path]:
                 figure = function(rows)
                 figure.supxlabel(source(path), fontsize=8, color="#777777")
                 drawn.append(folder / picture(path, name))
-                figure.savefig(drawn[-1])
-                # The few colours of a figure take a third of the room in a palette.
-                Image.open(drawn[-1]).convert("RGB").quantize(64).save(drawn[-1])
-                plt.close(figure)
+                save(figure, drawn[-1])
     return drawn
+
+
+def save(figure: Figure, path: Path, about: PngInfo | None = None) -> None:
+    """Writes a figure, with text about it if there is any, and lets go of it."""
+    figure.savefig(path)
+    plt.close(figure)
+    # The few colours of a figure take a third of the room in a palette.
+    few = Image.open(path).convert("RGB").quantize(64)
+    few.save(path, pnginfo=about, optimize=True)
 
 
 def picture(path: Path, name: str) -> str:
@@ -220,18 +227,23 @@ def _table(rows: pd.DataFrame, columns: str) -> pd.DataFrame:
     return values.loc[order, rows[columns].astype(str).unique()]
 
 
-def _bars(axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str]) -> None:
+def bars(axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str]) -> None:
     """A group of bars for each line of a table, the first one on top."""
-    table.plot.barh(ax=axes, width=0.8, color=colours)
+    table.plot.barh(ax=axes, width=0.8, color=colours, legend=False)
     if fmt:
-        bars: Any
-        for bars in axes.containers:
-            axes.bar_label(bars, fmt=fmt, padding=3, fontsize=8)
-    axes.margins(x=0.12)
+        group: Any
+        for group in axes.containers:
+            axes.bar_label(group, fmt=fmt, padding=3, fontsize="small")
+    axes.margins(x=0.14)
     if not axes.yaxis_inverted():  # Panels may share the axis.
         axes.invert_yaxis()
     axes.set_ylabel("")
     axes.grid(axis="y", visible=False)
+
+
+def _bars(axes: Axes, table: pd.DataFrame, fmt: str, colours: list[str]) -> None:
+    """Bars, and who is who."""
+    bars(axes, table, fmt, colours)
     # Beneath the panel: bars may reach any corner of it.
     below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
     axes.legend(ncols=2, fontsize=9, **below)
