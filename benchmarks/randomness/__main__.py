@@ -129,7 +129,10 @@ def _record(section: str, name: str, found: Iterator[Row]) -> None:
     for row in found:
         print(*row, sep="\t", flush=True)
         rows.append((section, *row))
-    records.save(RESULTS, pd.DataFrame(rows, columns=COLUMNS), {section: source})
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    # More digits say nothing, and there are thousands of rows.
+    frame["p_value"] = frame.p_value.map("{:.6g}".format).astype(float)
+    records.save(RESULTS, frame, {section: source})
 
 
 def tables() -> dict[str, str]:
