@@ -102,11 +102,12 @@ def sizes(rows: pd.DataFrame) -> Figure:
     rows = rows[(rows.section == "growth") & (rows.metric == "ratio")]
     table = _table(rows, "shape").T
     table.index = [math.prod(map(int, shape.split("x"))) for shape in table.index]
-    figure, axes = plt.subplots(figsize=(6, 3.8))
+    figure, axes = plt.subplots(figsize=(8, 3.8))
     table.rename_axis(columns=None).plot(
         ax=axes, loglog=True, marker="o", color=[COLOURS[name] for name in table]
     )
     axes.axhline(1, color="#333333", linewidth=1)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set(title="float32, rate 0.1", xlabel="elements", ylabel="times x * c")
     return figure
